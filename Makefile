@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# make                     build $(O)/postern with the configuration in $(O)/.config
+# make NAME_defconfig      start from configs/NAME_defconfig
+# make menuconfig          change the configuration
+# make check-fast          unit tests and payload tests with the present build
+# make check               everything; sets this machine up first
+# make demo                boot a microVM with an assigned NVMe disk behind a vIOMMU
+# make bench               benchmarks against peers
+# make install             DESTDIR= and prefix= as usual
+#
+# O=DIR builds elsewhere; V=1 shows commands; SAN=address,undefined or SAN=thread instruments.
+
+O      ?= build
+prefix ?= /usr/local
+CC     ?= cc
+AR     ?= ar
+VERSION := 0.1.0
+
+ifeq ($(V),1)
+Q :=
+say = @:
+else
+Q := @
+say = @printf '  %-7s %s\n'
+endif
+
+export O
+
+components := common iommufd guest devices/legacy devices/virtio devices/vfio devices/amd_iommu vmm
+
+.PHONY: all
+all: $(O)/postern
+
+# ---- configuration -------------------------------------------------------------------------
+
+configless := %_defconfig clean distclean help install-packages tags format
+goals := $(or $(MAKECMDGOALS),all)
+ifneq ($(filter-out $(configless),$(goals)),)
+include $(O)/.config
+endif
+
+export KCONFIG_CONFIG = $(O)/.config
+
+$(O)/.config: | $(O)/.packages
+	$(Q)mkdir -p $(O)
+	$(say) CONF configs/default_defconfig
+	$(Q)kconfig-conf --defconfig=configs/default_defconfig Kconfig >/dev/null
+
+%_defconfig: configs/%_defconfig $(O)/.packages
+	$(Q)mkdir -p $(O)
+	$(Q)kconfig-conf --defconfig=$< Kconfig >/dev/null
+	$(say) CONF $<
+
+.PHONY: menuconfig oldconfig savedefconfig
+menuconfig:
+	$(Q)kconfig-mconf Kconfig
+oldconfig:
+	$(Q)kconfig-conf --oldconfig Kconfig
+savedefconfig:
+	$(Q)kconfig-conf --savedefconfig=$(O)/defconfig Kconfig
+
+# What the build and the tests need from Debian; installs it when run as root.
+$(O)/.packages: packages.debian scripts/packages
+	$(Q)mkdir -p $(O)
+	$(Q)scripts/packages packages.debian
+	$(Q)touch $@
+
+.PHONY: install-packages
+install-packages: $(O)/.packages
+
+$(O)/include/config.h: $(O)/.config
+	$(Q)mkdir -p $(@D)
+	$(Q)sed -n -e 's/^\(CONFIG_[A-Z0-9_]*\)=y$$/#define \1 1/p' \
+		-e 's/^\(CONFIG_[A-Z0-9_]*\)=\([^y].*\)$$/#define \1 \2/p' $< >$@.new
+	$(Q)printf '#define POSTERN_VERSION "%s"\n' '$(VERSION)' >>$@.new
+	$(Q)cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+
+# ---- flags ---------------------------------------------------------------------------------
+
+WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla \
+	-Wimplicit-fallthrough -Wpointer-arith -Wcast-align -Wundef -Wwrite-strings -Wformat=2 \
+	-Wsizeof-array-div
+IS_CLANG := $(findstring clang,$(shell $(CC) --version 2>/dev/null))
+ifeq ($(IS_CLANG),)
+WARN += -Wmaybe-uninitialized -Wlogical-op -Wduplicated-cond
+endif
+
+CFLAGS ?= -O2 -g
+POSTERN_CFLAGS := -std=gnu17 -D_GNU_SOURCE -I. -Iinclude -I$(O)/include $(WARN) -fno-strict-aliasing \
+	-fstack-protector-strong -ffunction-sections -fdata-sections -pthread
+POSTERN_LDFLAGS := -pthread -Wl,--gc-sections
+ifneq ($(SAN),)
+POSTERN_CFLAGS += -fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all
+POSTERN_LDFLAGS += -fsanitize=$(SAN)
+else ifeq ($(CONFIG_STATIC),y)
+POSTERN_LDFLAGS += -static
+endif
+LIBS := -luring -lfdt
+
+# ---- components: each a static library -----------------------------------------------------
+
+all_objs :=
+define component
+obj-y :=
+include $(1)/files.mk
+objs_$(1) := $$(addprefix $(O)/$(1)/,$$(obj-y))
+lib_$(1) := $(O)/lib/lib$$(subst /,_,$(1)).a
+all_objs += $$(objs_$(1))
+libs += $$(lib_$(1))
+$$(lib_$(1)): $$(objs_$(1))
+	$$(say) AR $$@
+	$$(Q)mkdir -p $$(@D)
+	$$(Q)rm -f $$@ && $$(AR) rcs $$@ $$(objs_$(1))
+endef
+libs :=
+$(foreach c,$(components),$(eval $(call component,$(c))))
+
+$(O)/%.o: %.c $(O)/include/config.h
+	$(say) CC $<
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(POSTERN_CFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+whole = -Wl,--whole-archive $(libs) -Wl,--no-whole-archive
+
+$(O)/postern: $(O)/vmm/main.o $(libs)
+	$(say) LD $@
+	$(Q)$(CC) $(POSTERN_LDFLAGS) $(LDFLAGS) -o $@ $(O)/vmm/main.o $(whole) $(LIBS)
+
+# ---- tests ---------------------------------------------------------------------------------
+# tests/unit/test_*.c: Criterion programs, each linked with every component.
+
+unit_tests := $(patsubst tests/unit/%.c,$(O)/tests/unit/%,$(wildcard tests/unit/test_*.c))
+
+$(O)/tests/unit/%: $(O)/tests/unit/%.o $(libs)
+	$(say) LD $@
+	$(Q)$(CC) $(filter-out -static,$(POSTERN_LDFLAGS)) $(LDFLAGS) -o $@ $< $(libs) $(libs) $(LIBS) -lcriterion
+
+.PHONY: unit-tests
+unit-tests: $(unit_tests)
+
+# tests/NAME/*.mk add payloads, conformance suites, fuzz targets and benchmarks.
+-include $(sort $(wildcard tests/*/files.mk))
+
+.PHONY: check-fast check demo bench
+check-fast: $(O)/.packages all unit-tests $(payload_tests)
+	$(Q)tests/check --fast
+check: $(O)/.packages
+	$(Q)tests/check
+demo: $(O)/.packages all
+	$(Q)tests/machine/demo
+bench: $(O)/.packages all $(bench_programs)
+	$(Q)tests/bench/run
+
+# ---- the rest ------------------------------------------------------------------------------
+
+.PHONY: install clean distclean format help
+install: all
+	install -Dm755 $(O)/postern $(DESTDIR)$(prefix)/bin/postern
+	for page in docs/man/*.scd; do \
+		base=$$(basename $$page .scd); section=$${base##*.}; \
+		mkdir -p $(DESTDIR)$(prefix)/share/man/man$$section && \
+		scdoc <$$page >$(DESTDIR)$(prefix)/share/man/man$$section/$$base || exit 1; \
+	done
+	for f in configs/machines/*.dts; do \
+		install -Dm644 $$f $(DESTDIR)$(prefix)/share/postern/machines/$$(basename $$f) || exit 1; \
+	done
+	install -Dm644 LICENSE $(DESTDIR)$(prefix)/share/doc/postern/LICENSE
+
+format:
+	clang-format -i $$(git ls-files '*.c' '*.h')
+
+clean:
+	rm -rf $(O)/common $(O)/iommufd $(O)/guest $(O)/devices $(O)/vmm $(O)/tests $(O)/lib $(O)/postern
+distclean:
+	rm -rf $(O)
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+-include $(all_objs:.o=.d) $(O)/vmm/main.d $(unit_tests:=.d)

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "postern/log.h"
+
+static _Atomic int current_level = LOG_LEVEL_WARNING;
+
+static const char *const level_name[] = {"error", "warning", "info", "debug"};
+
+void log_set_level(enum log_level level)
+{
+	current_level = (int)level;
+}
+
+enum log_level log_level_get(void)
+{
+	return (enum log_level)current_level;
+}
+
+int log_level_parse(const char *text, enum log_level *level)
+{
+	for (int i = 0; i <= LOG_LEVEL_DEBUG; i++) {
+		if (!strcmp(text, level_name[i])) {
+			*level = (enum log_level)i;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+void log_message(enum log_level level, const char *format, ...)
+{
+	char line[512];
+	va_list args;
+	int head, body;
+
+	if ((int)level > current_level)
+		return;
+	if (level == LOG_LEVEL_INFO)
+		head = snprintf(line, sizeof(line), "postern: ");
+	else
+		head = snprintf(line, sizeof(line), "postern: %s: ", level_name[level]);
+	va_start(args, format);
+	body = vsnprintf(line + head, sizeof(line) - (size_t)head - 1, format, args);
+	va_end(args);
+	if (body < 0)
+		return;
+	head += body;
+	if ((size_t)head > sizeof(line) - 2)
+		head = (int)sizeof(line) - 2;
+	line[head++] = '\n';
+	/* One write, so that lines of several threads do not mix. */
+	if (write(STDERR_FILENO, line, (size_t)head) < 0)
+		return;
+}

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The guest-visible AMD vIOMMU: the 16 KiB register window, the shadow register file, the merging
+ * of narrow accesses into 64-bit registers, and the PCI function with its capability block.
+ *
+ * What a register write means goes through struct viommu_port, which is semantic because the kernel
+ * ABI behind it is not settled. Its one implementation, viommu_iommufd_port_new(), speaks iommufd
+ * objects and turns each forwarded write into a VIOMMU_COMMAND.
+ */
+#ifndef POSTERN_AMD_VIOMMU_H
+#define POSTERN_AMD_VIOMMU_H
+
+#include <stdint.h>
+
+#include "iommufd/amd/engine.h"
+#include "iommufd/iommufd.h"
+#include "postern/bus.h"
+#include "postern/pci.h"
+
+#define AMD_VIOMMU_WINDOW_SIZE UINT64_C(0x4000)
+/* Offset of the capability block in the function's configuration space, as the IVRS names it. */
+#define AMD_VIOMMU_CAPABILITY 0x40
+
+enum viommu_queue { VIOMMU_QUEUE_COMMAND, VIOMMU_QUEUE_EVENT, VIOMMU_QUEUE_PPR };
+
+struct viommu_port;
+
+/* Each returns 0 or -errno; a refusal is answered to the guest as the hardware would. */
+struct viommu_port_ops {
+	/* Control (18h), the whole shadow. */
+	int (*control_set)(struct viommu_port *port, uint64_t value);
+	/* Device table base (0h, segment 0). */
+	int (*device_table_set)(struct viommu_port *port, uint64_t value);
+	/* Base register value of a queue (base and length fields as the guest wrote them). */
+	int (*queue_set)(struct viommu_port *port, enum viommu_queue queue, uint64_t value);
+	/* XT interrupt registers 170h, 178h, 180h. */
+	int (*irq_route_set)(struct viommu_port *port, uint16_t offset, uint64_t value);
+	/* Registers of the VF page (2000h and up): heads, tails, status. */
+	int (*vf_page_write)(struct viommu_port *port, uint16_t offset, uint64_t value);
+	int (*vf_page_read)(struct viommu_port *port, uint16_t offset, uint64_t *value);
+	/* A device behind this unit: guest requester id, and its id in the iommufd context. */
+	int (*vdevice_add)(struct viommu_port *port, uint16_t devid, uint32_t dev_id);
+	void (*reset)(struct viommu_port *port);
+	void (*free)(struct viommu_port *port);
+};
+
+struct viommu_port {
+	const struct viommu_port_ops *ops;
+	struct amd_iommu_features features;
+};
+
+/*
+ * A port on a vIOMMU object that this call allocates in CTX (IOAS, nest parent, vIOMMU). CTX must
+ * outlive the port. ENGINE receives the engine behind it for a soft context, else NULL.
+ */
+int viommu_iommufd_port_new(struct iommufd *ctx, const struct amd_iommu_features *features,
+			    struct viommu_port **port, struct amd_iommu_engine **engine);
+
+struct amd_viommu;
+
+struct amd_viommu_config {
+	uint64_t window;	  /* GPA of the register window, 16 KiB aligned */
+	struct viommu_port *port; /* owned by the vIOMMU from then on */
+	struct bus *mmio;
+	struct pci_root *root;
+	uint8_t devfn;
+	struct msi_sink *sink; /* how the function's own MSI leaves, unremapped */
+};
+
+/* Creates and publishes the window and the PCI function. */
+int amd_viommu_new(const struct amd_viommu_config *config, struct amd_viommu **viommu);
+void amd_viommu_free(struct amd_viommu *viommu);
+/* The unit's own MSI (event log, completion wait). Any thread. */
+void amd_viommu_msi(struct amd_viommu *viommu);
+/* What the IVRS must say; the same feature set as the registers. */
+struct amd_iommu_features amd_viommu_features(const struct amd_viommu *viommu);
+
+struct amd_viommu_stats {
+	uint64_t reads, writes, forwarded, ignored;
+};
+void amd_viommu_stats(const struct amd_viommu *viommu, struct amd_viommu_stats *stats);
+
+#endif

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The few fixed parts of a PC that a microVM still has: UART, IOAPIC, and the ACPI registers.
+ */
+#ifndef POSTERN_LEGACY_H
+#define POSTERN_LEGACY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "postern/bus.h"
+#include "postern/msi_sink.h"
+
+/* ---- 16550A (National Semiconductor PC16550D data sheet) ---- */
+
+struct uart;
+
+struct uart_config {
+	struct bus *pio;
+	uint16_t base; /* 3F8h */
+	/* Interrupt line, level: called with the UART's lock held; must not call back into it. */
+	void (*irq)(void *opaque, bool level);
+	/* Bytes the guest sent, already out of any lock. */
+	void (*output)(void *opaque, const uint8_t *bytes, size_t len);
+	/* Room in the receive FIFO appeared after uart_input() had refused bytes. May be NULL. */
+	void (*room)(void *opaque);
+	void *opaque;
+};
+
+int uart_new(const struct uart_config *config, struct uart **uart);
+void uart_free(struct uart *uart);
+void uart_reset(struct uart *uart);
+/* Offer bytes to the guest; returns how many were taken. Any thread. */
+size_t uart_input(struct uart *uart, const uint8_t *bytes, size_t len);
+
+/* ---- IOAPIC (Intel 82093AA, version 20h with EOI register), MMIO FEC00000h ---- */
+
+#define IOAPIC_PINS 24u
+#define IOAPIC_BASE UINT64_C(0xfec00000)
+
+struct ioapic;
+
+struct ioapic_config {
+	struct bus *mmio;
+	uint64_t base;
+	uint8_t id;
+	struct msi_sink *sink; /* messages leave as the IOAPIC's requester id */
+	/*
+	 * The message that PIN would send now changed (NULL: masked): the monitor keeps KVM's
+	 * routing table for EOI exits by it. Called with no lock held.
+	 */
+	void (*route)(void *opaque, unsigned pin, const struct msi_msg *msg);
+	void *opaque;
+};
+
+int ioapic_new(const struct ioapic_config *config, struct ioapic **ioapic);
+void ioapic_free(struct ioapic *ioapic);
+void ioapic_reset(struct ioapic *ioapic);
+/* Level of an input pin. Any thread. Edge pins send on a rise. */
+void ioapic_set_irq(struct ioapic *ioapic, unsigned pin, bool level);
+/*
+ * End of interrupt, by the pin (KVM_EXIT_IOAPIC_EOI gives a vector; the monitor, which knows the
+ * remapped vector of each pin, calls this for every pin that matches). Resends while still
+ * asserted.
+ */
+void ioapic_eoi_pin(struct ioapic *ioapic, unsigned pin);
+/* The message PIN would send, before remapping; false while masked. */
+bool ioapic_pin_message(struct ioapic *ioapic, unsigned pin, struct msi_msg *msg);
+
+/* ---- ACPI hardware-reduced registers: sleep control/status, reset, power button ---- */
+
+#define ACPI_REGS_BASE	 0x600u /* +0 sleep control, +1 sleep status, +2 reset */
+#define ACPI_GED_PIN	 9u
+#define ACPI_SLP_S5	 5u
+#define ACPI_RESET_VALUE 1u
+
+struct acpi_regs;
+
+struct acpi_regs_config {
+	struct bus *pio;
+	/* Called on the vCPU thread that wrote the register. */
+	void (*power_off)(void *opaque);
+	void (*reset)(void *opaque);
+	/* Edge on the GED's pin: press of the power button. */
+	void (*irq)(void *opaque);
+	void *opaque;
+};
+
+int acpi_regs_new(const struct acpi_regs_config *config, struct acpi_regs **regs);
+void acpi_regs_free(struct acpi_regs *regs);
+/* Any thread. */
+void acpi_regs_power_button(struct acpi_regs *regs);
+
+#endif

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Assigned PCI devices: VFIO device nodes bound to iommufd (Linux
+ * Documentation/driver-api/vfio.rst, include/uapi/linux/vfio.h).
+ *
+ * vfio_host is the side shared by all of them: one kernel iommufd context, a base IOAS that holds
+ * guest RAM once, and the IOASes that shadow guest translation domains. vfio_device is one device.
+ */
+#ifndef POSTERN_VFIO_H
+#define POSTERN_VFIO_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "iommufd/amd/engine.h"
+#include "iommufd/iommufd.h"
+#include "postern/event_loop.h"
+#include "postern/guest_window.h"
+#include "postern/pci.h"
+
+struct vfio_host;
+struct vfio_device;
+
+/* CTX (kernel transport) and MEMORY outlive the host. RAM is mapped when the first device comes. */
+int vfio_host_new(struct iommufd *ctx, const struct guest_memory *memory, struct vfio_host **host);
+void vfio_host_free(struct vfio_host *host);
+/* From now on devices with iommu=on follow ENGINE's tables. Before the first such device. */
+int vfio_host_follow(struct vfio_host *host, struct amd_iommu_engine *engine);
+
+struct vfio_device_config {
+	const char *path; /* BDF, sysfs directory or /dev/vfio/devices/vfioN; NULL with fd */
+	int fd;		  /* a pre-opened device node (then owned by the device), or -1 */
+	bool iommu;	  /* translated by the guest's vIOMMU */
+	struct event_loop *loop;
+	struct msi_sink *sink;
+	struct guest_window *window;
+	struct pci_root *root;
+	uint8_t devfn;
+};
+
+/*
+ * Open, bind, attach, and publish. Every failure has said in one line what failed, why, and the
+ * command that mends it, before -errno is returned.
+ */
+int vfio_device_new(struct vfio_host *host, const struct vfio_device_config *config,
+		    struct vfio_device **device);
+/* vCPUs stopped. Resets the device and gives everything back. */
+void vfio_device_free(struct vfio_device *device);
+
+struct vfio_host_stats {
+	uint64_t domains, maps, unmaps, bytes_mapped, attaches, syncs, failures;
+};
+void vfio_host_stats(const struct vfio_host *host, struct vfio_host_stats *stats);
+
+/* For doctor: every /dev/vfio/devices node, whether it opens, and its BDF; calls VISIT for each. */
+void vfio_nodes_visit(void (*visit)(void *opaque, const char *node, const char *bdf, int error),
+		      void *opaque);
+
+#endif

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Virtio devices over modern virtio-pci (Virtual I/O Device 1.2), queues and the block device.
+ *
+ * A device runs on the event loop's thread. vCPU threads reach only the transport's registers;
+ * what changes the device (driver OK, reset) is posted to the loop, and device_status reads back
+ * non-zero until a reset has drained.
+ */
+#ifndef POSTERN_VIRTIO_H
+#define POSTERN_VIRTIO_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "postern/dma_space.h"
+#include "postern/event_loop.h"
+#include "postern/guest_window.h"
+#include "postern/pci.h"
+
+/* What every virtio device gets at creation. All outlive the device. */
+struct virtio_env {
+	struct event_loop *loop;
+	struct dma_space *dma;
+	struct msi_sink *sink;
+	struct guest_window *window;
+	struct pci_root *root;
+	uint8_t devfn;
+	bool iommu; /* offer VIRTIO_F_ACCESS_PLATFORM; without it DMA is never translated */
+	const struct guest_memory *memory;
+};
+
+struct virtio_blk;
+
+struct virtio_blk_config {
+	int fd; /* regular file or block device, owned by the device from then on */
+	bool readonly;
+	const char *name; /* for messages and GET_ID; copied */
+};
+
+/* Creates the device and publishes its PCI function. -EINVAL (size 0), -errno from fstat. */
+int virtio_blk_new(const struct virtio_env *env, const struct virtio_blk_config *config,
+		   struct virtio_blk **blk);
+/* After the loop has stopped and virtio_blk_idle() is true. */
+void virtio_blk_free(struct virtio_blk *blk);
+/* Stop taking requests; runs DONE on the loop's thread once nothing is in flight. Loop thread. */
+void virtio_blk_drain(struct virtio_blk *blk, void (*done)(void *opaque), void *opaque);
+bool virtio_blk_idle(const struct virtio_blk *blk);
+
+struct virtio_blk_stats {
+	uint64_t reads, writes, flushes, errors, bytes_read, bytes_written, kicks, interrupts;
+};
+void virtio_blk_stats(const struct virtio_blk *blk, struct virtio_blk_stats *stats);
+
+#endif

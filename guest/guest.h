@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * All that the guest finds at power-on: the kernel and how it is entered, the memory map, ACPI
+ * tables, the flattened device tree, CPUID.
+ *
+ * Everything here runs once, before the first vCPU, on one thread. Kernel and initrd files are not
+ * trusted: every length and offset in them is judged, and a bad file gets one clear line (log_error
+ * with the file's name) and -ENOEXEC, -EINVAL, -E2BIG or -EFBIG.
+ */
+#ifndef POSTERN_GUEST_H
+#define POSTERN_GUEST_H
+
+#include <linux/kvm.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "postern/guest_memory.h"
+
+/* Fixed places in low memory. */
+#define GUEST_GDT	  UINT64_C(0x500)
+#define GUEST_PVH_INFO	  UINT64_C(0x6000)
+#define GUEST_BOOT_PARAMS UINT64_C(0x7000)
+#define GUEST_PAGE_TABLES UINT64_C(0x9000) /* 3 pages and more: identity map of the low 4 GiB */
+#define GUEST_CMDLINE	  UINT64_C(0x20000)
+#define GUEST_CMDLINE_MAX 4096u
+#define GUEST_RSDP	  UINT64_C(0xe0000) /* tables follow, up to the 1 MiB line */
+#define GUEST_HIGH	  UINT64_C(0x100000)
+
+struct guest_e820_entry {
+	uint64_t addr, size;
+	uint32_t type; /* 1 RAM, 2 reserved, 3 ACPI */
+};
+
+#define GUEST_E820_MAX 32
+
+struct guest_boot {
+	const struct guest_memory *memory;
+	const char *kernel;  /* path */
+	const char *initrd;  /* path or NULL */
+	const char *cmdline; /* never NULL */
+	const void *fdt;     /* passed by setup_data, or NULL */
+	uint32_t fdt_size;
+	bool map_files; /* map file pages over guest RAM where alignment allows, else read() them */
+	/* Reserved holes that are not RAM and that the e820 map must name (ECAM, windows). */
+	struct guest_e820_entry reserved[8];
+	unsigned reserved_count;
+};
+
+enum guest_protocol { GUEST_PVH, GUEST_LINUX64 };
+
+/* How the first vCPU starts; the others wait for INIT and SIPI. */
+struct guest_entry {
+	enum guest_protocol protocol;
+	uint64_t rip;
+	uint64_t argument; /* PVH: start info in EBX; Linux: boot_params in RSI */
+};
+
+/* Load kernel, initrd, command line, memory map; ENTRY says how to start. */
+int guest_boot_load(const struct guest_boot *boot, struct guest_entry *entry);
+/* Registers of the boot vCPU (segments, control registers, GDT in guest memory). */
+int guest_entry_registers(const struct guest_entry *entry, const struct guest_memory *memory,
+			  struct kvm_sregs *sregs, struct kvm_regs *regs);
+
+/* ---- ACPI (6.4, hardware-reduced) ---- */
+
+struct guest_acpi {
+	const struct guest_memory *memory;
+	unsigned cpus;
+	uint64_t ecam_base;
+	unsigned buses;
+	uint64_t mem32_base, mem32_size, mem64_base, mem64_size;
+	uint16_t io_base, io_size; /* PCI I/O window */
+	uint64_t ioapic_base;
+	uint8_t ioapic_id;
+	unsigned uart_gsi; /* 0: no UART */
+	uint16_t uart_base;
+	uint16_t acpi_regs_base;
+	unsigned ged_gsi;
+	uint8_t sleep_type_s5, reset_value;
+	/* One AMD IOMMU, or present = false. */
+	struct {
+		bool present;
+		uint16_t devid;
+		uint16_t capability;
+		uint64_t window;
+		uint64_t window_size;
+		uint64_t efr, efr2;
+		bool np_cache;
+		uint16_t ioapic_devid; /* 00A0h */
+		uint8_t physical_bits, virtual_bits;
+	} iommu;
+};
+
+/* Build RSDP, XSDT, FADT, MADT, MCFG, DSDT and, with an IOMMU, IVRS at GUEST_RSDP. -E2BIG. */
+int guest_acpi_build(const struct guest_acpi *acpi);
+
+/* ---- FDT for the guest ---- */
+
+struct guest_fdt {
+	const struct guest_memory *memory;
+	const char *cmdline;
+	unsigned cpus;
+	uint16_t uart_base;
+};
+
+/* BLOB is malloc()ed; the caller frees it. */
+int guest_fdt_build(const struct guest_fdt *fdt, void **blob, uint32_t *size);
+
+/* ---- CPUID ---- */
+
+struct guest_cpuid {
+	unsigned cpu, cpus; /* this vCPU's index (= APIC id) and how many there are */
+	bool tsc_deadline;  /* KVM_CAP_TSC_DEADLINE_TIMER */
+	bool x2apic;
+	bool msi_ext_dest_id; /* KVM_FEATURE_MSI_EXT_DEST_ID may be offered (no remapping) */
+	uint32_t tsc_khz;     /* 0: unknown */
+};
+
+/*
+ * Turn what KVM_GET_SUPPORTED_CPUID returned (in CPUID, room for CPUID->nent more entries being the
+ * caller's affair: MAX entries in all) into what this vCPU shows: topology, hypervisor leaves.
+ */
+int guest_cpuid_filter(struct kvm_cpuid2 *cpuid, unsigned max, const struct guest_cpuid *want);
+
+#endif

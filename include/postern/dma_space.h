@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One device's view of memory.
+ *
+ * Every emulated device reads and writes guest memory through a dma_space, and none knows whether a
+ * vIOMMU stands behind it. An identity space passes addresses through; a vIOMMU's space translates
+ * them, reports faults to the guest as the hardware would, and refuses the access.
+ *
+ * All functions may be called from any thread; a translation that hits takes no lock.
+ */
+#ifndef POSTERN_DMA_SPACE_H
+#define POSTERN_DMA_SPACE_H
+
+#include <stdint.h>
+
+#include "postern/guest_memory.h"
+
+enum dma_access { DMA_READ = 1, DMA_WRITE = 2 };
+
+struct dma_segment {
+	void *host;
+	uint64_t len; /* bytes */
+};
+
+struct dma_space;
+
+struct dma_space_ops {
+	/* See dma_space_map(). */
+	int (*map)(struct dma_space *ds, uint64_t iova, uint64_t len, unsigned access,
+		   struct dma_segment *seg, unsigned max);
+	/* See dma_space_generation(). NULL where translations never change. */
+	uint64_t (*generation)(struct dma_space *ds);
+};
+
+struct dma_space {
+	const struct dma_space_ops *ops;
+};
+
+/*
+ * Resolve [iova, iova + len) for ACCESS (enum dma_access, or-ed) into at most MAX host segments, in
+ * order. Returns how many were used; -EFAULT where the device may not do this (the fault has been
+ * reported to the guest); -E2BIG where MAX is too small; -EINVAL for len 0 or a range that wraps.
+ *
+ * A segment is valid until dma_space_generation() changes. Guest RAM is never unmapped while
+ * devices exist, so that a stale segment is a wrong answer, never a wild pointer.
+ */
+static inline int dma_space_map(struct dma_space *ds, uint64_t iova, uint64_t len, unsigned access,
+				struct dma_segment *seg, unsigned max)
+{
+	return ds->ops->map(ds, iova, len, access, seg, max);
+}
+
+/* A number that changes whenever earlier results of dma_space_map() may have become stale. */
+static inline uint64_t dma_space_generation(struct dma_space *ds)
+{
+	return ds->ops->generation ? ds->ops->generation(ds) : 0;
+}
+
+/* Copy from or to the device's address IOVA; errors as dma_space_map(), possibly after a part. */
+int dma_space_read(struct dma_space *ds, uint64_t iova, void *buf, uint64_t len);
+int dma_space_write(struct dma_space *ds, uint64_t iova, const void *buf, uint64_t len);
+
+/* The space of a device that no IOMMU translates: IOVA = GPA. */
+struct dma_identity {
+	struct dma_space ds;
+	const struct guest_memory *memory;
+};
+
+/* MEMORY must outlive ID. */
+void dma_identity_init(struct dma_identity *id, const struct guest_memory *memory);
+
+#endif

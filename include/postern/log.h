@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Messages to the person who runs the program.
+ *
+ * A message is one line that says what failed, on which object, why, and what to do about it. It
+ * goes to standard error with the prefix "postern: error: " (or "warning: ", "" for info, "debug:
+ * ").
+ *
+ * What a guest does must not fill a log: use log_guest() on every path that a guest can repeat. It
+ * prints the first occurrence at each call site and counts the rest.
+ *
+ * All functions may be called from any thread. None allocates.
+ */
+#ifndef POSTERN_LOG_H
+#define POSTERN_LOG_H
+
+#include <stdatomic.h>
+
+enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
+
+/* Messages above LEVEL are dropped. The initial level is LOG_LEVEL_WARNING. */
+void log_set_level(enum log_level level);
+enum log_level log_level_get(void);
+
+/* "error", "warning", "info", "debug" to a level; -EINVAL for other text. */
+int log_level_parse(const char *text, enum log_level *level);
+
+void log_message(enum log_level level, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
+
+#define log_error(...)	 log_message(LOG_LEVEL_ERROR, __VA_ARGS__)
+#define log_warning(...) log_message(LOG_LEVEL_WARNING, __VA_ARGS__)
+#define log_info(...)	 log_message(LOG_LEVEL_INFO, __VA_ARGS__)
+#define log_debug(...)	 log_message(LOG_LEVEL_DEBUG, __VA_ARGS__)
+
+/* What a guest did wrong: said once for each place in the source, at level info. */
+#define log_guest(...)                                                                             \
+	do {                                                                                       \
+		static atomic_flag said = ATOMIC_FLAG_INIT;                                        \
+		if (!atomic_flag_test_and_set_explicit(&said, memory_order_relaxed))               \
+			log_message(LOG_LEVEL_INFO, "guest: " __VA_ARGS__);                        \
+	} while (0)
+
+#endif

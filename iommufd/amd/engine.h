@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The AMD IOMMU engine: what an AMD-Vi unit does behind its registers.
+ *
+ * Command buffer, event log, device table, page-table walks, IOTLB and interrupt remapping, after
+ * the AMD I/O Virtualization Technology Specification (48882). It is the AMD driver of the soft
+ * iommufd: registers arrive as VIOMMU_COMMANDs, index = byte offset, merged 64-bit value.
+ *
+ * Locking: one mutex a unit covers registers and command processing; translation and remapping of
+ * what is cached take no lock. No lock is held while a message is sent or a listener runs, except
+ * as said there.
+ */
+#ifndef POSTERN_AMD_ENGINE_H
+#define POSTERN_AMD_ENGINE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "postern/dma_space.h"
+#include "postern/msi_sink.h"
+
+struct amd_iommu_engine;
+
+/* What software is told the unit can do; EFR images come from here and nowhere else. */
+struct amd_iommu_features {
+	uint64_t efr;  /* MMIO 0030h */
+	uint64_t efr2; /* MMIO 01A0h */
+};
+
+/* XT, NX, IA, GA, HATS = 6 levels (amd-iommu profile A): what this engine implements today. */
+#define AMD_IOMMU_EFR_DEFAULT  UINT64_C(0x8cc)
+#define AMD_IOMMU_EFR2_DEFAULT UINT64_C(0)
+
+enum amd_translation {
+	AMD_TRANSLATION_BLOCKED,  /* no DMA */
+	AMD_TRANSLATION_IDENTITY, /* IOVA = GPA, subject to the permissions */
+	AMD_TRANSLATION_V1,	  /* host (v1) page table */
+};
+
+struct amd_device_state {
+	enum amd_translation kind;
+	uint16_t domain;
+	unsigned prot; /* enum dma_access: DTE.IR, DTE.IW */
+	uint64_t root; /* GPA of the table (V1) */
+	unsigned mode; /* levels (V1) */
+};
+
+/*
+ * Those who mirror the unit's tables elsewhere (assigned devices in kernel page tables). Called
+ * with the unit's mutex held, on the thread that wrote the command tail, before a later
+ * COMPLETION_WAIT of the same ring stores: what they do is finished when it becomes visible.
+ * They must not call back into registers; amd_iommu_engine_device_state() and
+ * amd_iommu_engine_walk() may be called.
+ */
+struct amd_iommu_listener {
+	/* DTE of DEVID may have changed (INVALIDATE_DEVTAB_ENTRY, INVALIDATE_ALL, enable, disable,
+	 * table moved). */
+	void (*device_changed)(struct amd_iommu_listener *l, uint16_t devid);
+	/* [iova, last] of DOMAIN may have changed (INVALIDATE_IOMMU_PAGES); 0..~0 for all of it. */
+	void (*pages_changed)(struct amd_iommu_listener *l, uint16_t domain, uint64_t iova,
+			      uint64_t last);
+	/* Interrupt remapping of DEVID may have changed; ALL: of every device. */
+	void (*interrupts_changed)(struct amd_iommu_listener *l, uint16_t devid, bool all);
+	struct amd_iommu_listener *next; /* private */
+};
+
+struct amd_iommu_config {
+	const struct guest_memory *memory; /* outlives the engine */
+	struct amd_iommu_features features;
+	uint16_t devid; /* of the unit's own PCI function: never translated or remapped */
+};
+
+int amd_iommu_engine_new(const struct amd_iommu_config *config, struct amd_iommu_engine **engine);
+void amd_iommu_engine_free(struct amd_iommu_engine *engine);
+/* Power-on state: registers, logs, caches. Listeners stay and are told. */
+void amd_iommu_engine_reset(struct amd_iommu_engine *engine);
+
+/*
+ * How the unit's own interrupts leave: MSI (through its PCI function; called for the event log and
+ * COMPLETION_WAIT when Control.IntCapXTEn is 0) or a message composed from the XT registers, to be
+ * delivered without remapping. Called with no lock held. Set before the guest runs.
+ */
+void amd_iommu_engine_set_interrupts(struct amd_iommu_engine *engine, void *opaque,
+				     void (*msi)(void *opaque),
+				     void (*message)(void *opaque, const struct msi_msg *msg));
+
+/* Before the guest runs. The listener outlives the engine or removes itself. */
+void amd_iommu_engine_listen(struct amd_iommu_engine *engine, struct amd_iommu_listener *listener);
+void amd_iommu_engine_unlisten(struct amd_iommu_engine *engine,
+			       struct amd_iommu_listener *listener);
+
+/*
+ * The driver's side of VIOMMU_COMMAND: the 64-bit register at byte OFFSET. Writes carry the whole
+ * merged value; W1C registers (2020h) take the bits to clear. -EOPNOTSUPP: no such register;
+ * -EINVAL: OFFSET not 8-aligned. Writing the command tail (2008h) runs the ring, with a work
+ * budget.
+ */
+int amd_iommu_engine_set(struct amd_iommu_engine *engine, uint16_t offset, uint64_t value);
+int amd_iommu_engine_get(struct amd_iommu_engine *engine, uint16_t offset, uint64_t *value);
+
+/*
+ * A dma_space for requester DEVID (AMD 48882 section 2; decision table amd-iommu 7.2). Faults go to
+ * the event log. Freed with amd_iommu_dma_space_free() after the device is quiet.
+ */
+int amd_iommu_dma_space_new(struct amd_iommu_engine *engine, uint16_t devid, struct dma_space **ds);
+void amd_iommu_dma_space_free(struct dma_space *ds);
+
+/*
+ * Remap the message MSG of requester DEVID (section 7.5 of the reference). 0 and *OUT, or -EACCES
+ * where the guest's tables refuse it (the event is logged when LOG). OUT's addr carries destination
+ * bits 31:8 in its bits 63:40, as KVM_CAP_X2APIC_API takes them.
+ */
+int amd_iommu_engine_remap(struct amd_iommu_engine *engine, uint16_t devid,
+			   const struct msi_msg *msg, struct msi_msg *out, bool log);
+
+/* The DTE of DEVID, judged. Disabled unit or V=0: IDENTITY with full permission. */
+void amd_iommu_engine_device_state(struct amd_iommu_engine *engine, uint16_t devid,
+				   struct amd_device_state *state);
+
+/*
+ * Every present leaf of STATE's v1 table inside [iova, last], ascending, at most BUDGET table
+ * entries read. For each, VISIT(opaque, iova, gpa, length, prot); a non-zero return ends the walk
+ * and is returned. Leaves are clipped to the range. -E2BIG when the budget ran out, else 0.
+ */
+int amd_iommu_engine_walk(struct amd_iommu_engine *engine, const struct amd_device_state *state,
+			  uint64_t iova, uint64_t last, uint64_t budget,
+			  int (*visit)(void *opaque, uint64_t iova, uint64_t gpa, uint64_t length,
+				       unsigned prot),
+			  void *opaque);
+
+struct amd_iommu_stats {
+	uint64_t commands, invalidations, completion_waits, events, events_lost;
+	uint64_t translations, iotlb_hits, walks, faults, remaps;
+};
+void amd_iommu_engine_stats(const struct amd_iommu_engine *engine, struct amd_iommu_stats *stats);
+
+#endif

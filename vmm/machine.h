@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The machine: KVM, RAM, buses, interrupts, vCPUs and devices, assembled from a configuration and
+ * run until the guest powers off. Internal to vmm/.
+ */
+#ifndef POSTERN_MACHINE_H
+#define POSTERN_MACHINE_H
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <linux/kvm.h>
+
+#include "devices/legacy/legacy.h"
+#include "guest/guest.h"
+#include "iommufd/iommufd.h"
+#include "postern/bits.h"
+#include "postern/bus.h"
+#include "postern/dma_space.h"
+#include "postern/event_loop.h"
+#include "postern/guest_memory.h"
+#include "postern/guest_window.h"
+#include "postern/log.h"
+#include "postern/msi_sink.h"
+#include "postern/pci.h"
+
+#define MACHINE_CPUS_MAX    64
+#define MACHINE_DEVICES_MAX 28
+
+/* Guest physical address map below 4 GiB; RAM above it starts at 4 GiB. */
+#define MACHINE_LOW_RAM_END  UINT64_C(0xc0000000)
+#define MACHINE_MEM32_BASE   UINT64_C(0xc0000000)
+#define MACHINE_MEM32_SIZE   UINT64_C(0x20000000)
+#define MACHINE_ECAM_BASE    UINT64_C(0xe0000000)
+#define MACHINE_ECAM_BUSES   256u
+#define MACHINE_IOMMU_WINDOW UINT64_C(0xfeb80000)
+#define MACHINE_HIGH_RAM     UINT64_C(0x100000000)
+#define MACHINE_PIO_BASE     0xc000u
+#define MACHINE_PIO_SIZE     0x3000u
+#define MACHINE_UART_BASE    0x3f8u
+#define MACHINE_UART_GSI     4u
+/* PCI places. 14h is where Linux looks for the chip that owns the IOAPIC (amd_iommu/init.c). */
+#define MACHINE_SLOT_IOMMU	 1u
+#define MACHINE_SLOT_FIRST	 2u
+#define MACHINE_SLOT_SOUTHBRIDGE 0x14u
+#define MACHINE_IOAPIC_DEVID	 0x00a0u
+
+/* ---- configuration: what the command line and the machine file say ---- */
+
+enum serial_kind { SERIAL_STDIO, SERIAL_FILE, SERIAL_OFF };
+enum machine_iommufd { MACHINE_IOMMUFD_KERNEL, MACHINE_IOMMUFD_SOFT };
+enum viommu_accel { VIOMMU_ACCEL_AUTO, VIOMMU_ACCEL_HW, VIOMMU_ACCEL_SOFT };
+
+struct disk_config {
+	char *path;
+	bool readonly, iommu;
+};
+
+struct vfio_config {
+	char *path; /* or NULL with fd >= 0 */
+	int fd;
+	bool iommu;
+};
+
+struct machine_config {
+	char *kernel, *initrd, *cmdline;
+	uint64_t memory; /* bytes */
+	bool hugepages;
+	unsigned cpus;
+	struct disk_config disk[MACHINE_DEVICES_MAX];
+	unsigned disks;
+	struct vfio_config vfio[MACHINE_DEVICES_MAX];
+	unsigned vfios;
+	bool viommu;
+	enum viommu_accel accel;
+	enum machine_iommufd iommufd;
+	int iommufd_fd; /* pre-opened /dev/iommu or -1 */
+	unsigned viommu_command_nr;
+	enum event_loop_kind loop;
+	enum serial_kind serial;
+	char *serial_path;
+	bool guest_fdt;
+	bool stats; /* print the counters at the end */
+};
+
+/* Defaults from Kconfig. */
+void machine_config_init(struct machine_config *config);
+void machine_config_free(struct machine_config *config);
+
+/* ---- KVM ---- */
+
+struct kvm {
+	int fd, vm;
+	size_t run_size; /* of a vCPU's shared page area */
+	bool split_irqchip, x2apic_api, signal_msi, tsc_deadline, exit_on_emulation_failure;
+	bool irqfd, ioeventfd, readonly_mem, immediate_exit;
+	unsigned max_slots, max_routes, max_cpus;
+	unsigned phys_bits;
+	uint64_t slots_used[16]; /* bitmap of memory slots in use */
+	pthread_mutex_t lock;	 /* slots and windows */
+	struct kvm_window {
+		uint64_t gpa, size;
+		unsigned slot;
+	} window[64];
+	unsigned windows;
+};
+
+/* Open /dev/kvm and create a VM with a split irqchip; every missing thing is said in one line. */
+int kvm_open(struct kvm *kvm);
+void kvm_close(struct kvm *kvm);
+int kvm_memory_add(struct kvm *kvm, uint64_t gpa, uint64_t size, void *host, bool readonly);
+int kvm_memory_remove(struct kvm *kvm, uint64_t gpa);
+
+/* ---- RAM ---- */
+
+/* Low part below MACHINE_LOW_RAM_END, the rest from 4 GiB; one memfd, mapped shared. */
+int memory_new(struct guest_memory *gm, uint64_t size, bool hugepages);
+void memory_free(struct guest_memory *gm);
+
+/* ---- interrupts ---- */
+
+struct irq_remapper {
+	/* As amd_iommu_engine_remap(). */
+	int (*remap)(void *opaque, uint16_t devid, const struct msi_msg *in, struct msi_msg *out,
+		     bool log);
+	void *opaque;
+};
+
+struct irq;
+
+/* Owns KVM's routing table: GSIs 0..23 are the IOAPIC's pins, the rest message routes. */
+int irq_new(struct kvm *kvm, struct irq **irq);
+void irq_free(struct irq *irq);
+/* Before vCPUs run. */
+void irq_set_remapper(struct irq *irq, const struct irq_remapper *remapper);
+/* Resolve routes of DEVID (or of all) anew and hand them to KVM. Any thread. */
+void irq_refresh(struct irq *irq, uint16_t devid, bool all);
+/* A sink for requester DEVID; REMAPPED false for the IOMMU's own messages. Freed by irq_free(). */
+int irq_sink_new(struct irq *irq, uint16_t devid, bool remapped, struct msi_sink **sink);
+/* struct ioapic_config.route */
+void irq_ioapic_route(void *irq, unsigned pin, const struct msi_msg *msg);
+/* Pins whose remapped message has VECTOR, as a bitmap. */
+uint32_t irq_pins_of_vector(struct irq *irq, uint8_t vector);
+struct irq_stats {
+	uint64_t messages, refused, route_updates;
+};
+void irq_stats(const struct irq *irq, struct irq_stats *stats);
+
+/* ---- vCPUs ---- */
+
+struct machine;
+
+struct vcpu {
+	struct machine *machine;
+	unsigned index;
+	int fd;
+	struct kvm_run *run;
+	pthread_t thread;
+	bool started; /* thread exists */
+	atomic_bool kick;
+	uint64_t exits_mmio, exits_pio, exits_other;
+};
+
+int vcpu_new(struct machine *m, unsigned index, struct vcpu *vcpu);
+void vcpu_free(struct vcpu *vcpu);
+/* Put the vCPU into its power-on state; ENTRY for the boot vCPU, NULL for the others. */
+int vcpu_reset(struct vcpu *vcpu, const struct guest_entry *entry);
+/* Thread body: run until the machine pauses or stops. */
+void *vcpu_thread(void *vcpu);
+/* Make a vCPU leave KVM_RUN. Any thread. */
+void vcpu_kick(struct vcpu *vcpu);
+
+/* ---- the machine ---- */
+
+enum machine_end {
+	MACHINE_RUNNING,
+	MACHINE_POWER_OFF,
+	MACHINE_RESET,
+	MACHINE_CRASHED, /* triple fault, emulation failure, KVM error */
+	MACHINE_QUIT,	 /* the user asked (Ctrl-A X, second SIGTERM) */
+	MACHINE_FAILED,	 /* the monitor itself could not go on */
+};
+
+struct device_instance;
+
+/*
+ * A kind of device that the machine can be given. Kconfig chooses which files are linked; each puts
+ * its class into the list with DEVICE_CLASS().
+ */
+struct device_class {
+	const char *name;
+	unsigned order; /* creation order: a vIOMMU comes before what it translates */
+	/* Add what the configuration asks for. 0 or -errno after saying why. */
+	int (*create)(struct machine *m);
+	/* vCPUs are stopped. In reverse order of creation. */
+	void (*destroy)(struct machine *m);
+	/* Machine reset, vCPUs stopped, loop running on another thread. May be NULL. */
+	void (*reset)(struct machine *m);
+	/* Loop thread: begin to finish what is in flight, call machine_drained() when nothing is.
+	 * NULL: never has any. */
+	void (*drain)(struct machine *m);
+	/* Print counters, one line each. May be NULL. */
+	void (*stats)(struct machine *m, void (*line)(const char *name, uint64_t value));
+};
+
+#define DEVICE_CLASS(symbol)                                                                       \
+	static const struct device_class *const symbol##_entry                                     \
+		__attribute__((used, retain, section("device_classes"))) = &(symbol)
+
+struct machine {
+	struct machine_config *config;
+	struct kvm kvm;
+	struct guest_memory memory;
+	struct dma_identity identity;
+	struct bus mmio, pio;
+	struct pci_root *root;
+	struct irq *irq;
+	struct event_loop *loop;
+	struct guest_window window;
+	struct ioapic *ioapic;
+	struct uart *uart;
+	struct acpi_regs *acpi_regs;
+	struct vcpu vcpu[MACHINE_CPUS_MAX];
+	struct guest_acpi acpi; /* devices add to it (IOMMU) before the tables are built */
+	/* A vIOMMU, when there is one, translates for devices with iommu=on. */
+	struct amd_iommu_engine *engine;
+	struct iommufd *iommufd_soft, *iommufd_kernel;
+	_Atomic int end; /* enum machine_end */
+	atomic_uint drains;
+	pthread_mutex_t pause_lock;
+	pthread_cond_t pause_cond;
+	unsigned vcpus_paused;
+	bool pausing;
+	void *private[8]; /* per device class, index by class order */
+};
+
+/* Assemble, run, take apart. Returns the process's exit status. */
+int machine_run(struct machine_config *config);
+/* Ask for END; the first wins. Any thread, signal handlers included. */
+void machine_finish(struct machine *m, enum machine_end end);
+/* A class's drain() has finished. Loop thread. */
+void machine_drained(struct machine *m);
+/* The dma_space for a device at DEVID: translated if IOMMU is set and there is a vIOMMU. */
+int machine_dma_space(struct machine *m, uint16_t devid, bool iommu, struct dma_space **ds);
+
+/* ---- exit codes (documented in postern(1)) ---- */
+
+enum {
+	EXIT_POWER_OFF = 0,   /* the guest powered off */
+	EXIT_ERROR = 1,	      /* the host could not do what was asked */
+	EXIT_USAGE = 2,	      /* bad command line or machine file */
+	EXIT_GUEST_CRASH = 3, /* triple fault or another fatal guest state */
+	EXIT_KILLED = 4,      /* the user ended the machine */
+};
+
+#endif
