@@ -128,13 +128,14 @@ $(O)/postern: $(O)/vmm/main.o $(libs)
 	$(Q)$(CC) $(POSTERN_LDFLAGS) $(LDFLAGS) -o $@ $(O)/vmm/main.o $(whole) $(LIBS)
 
 # ---- tests ---------------------------------------------------------------------------------
-# tests/unit/test_*.c: Criterion programs, each linked with every component.
+# tests/unit/test_*.c: Criterion programs, each linked with every component. Criterion finds its
+# tests by their section, to which nothing refers: collecting it would leave no test to run.
 
 unit_tests := $(patsubst tests/unit/%.c,$(O)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 
 $(O)/tests/unit/%: $(O)/tests/unit/%.o $(libs)
 	$(say) LD $@
-	$(Q)$(CC) $(filter-out -static,$(POSTERN_LDFLAGS)) $(LDFLAGS) -o $@ $< $(libs) $(libs) $(LIBS) -lcriterion
+	$(Q)$(CC) $(filter-out -static,$(POSTERN_LDFLAGS)) -Wl,--no-gc-sections $(LDFLAGS) -o $@ $< $(libs) $(libs) $(LIBS) -lcriterion
 
 .PHONY: unit-tests
 unit-tests: $(unit_tests)
