@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+obj-y += pci_function.o pci_bar.o pci_msi.o pci_root.o

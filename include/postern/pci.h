@@ -63,6 +63,7 @@ struct pci_bar {
 	unsigned flags;
 	uint64_t base; /* where it is decoded now, if mapped */
 	bool mapped;
+	struct pci_function *fn; /* whose BAR this is; pci_function_init() */
 };
 
 /* MSI-X state; the vector table's bytes live here, whichever BAR shows them. */
@@ -70,12 +71,16 @@ struct pci_msix {
 	unsigned vectors; /* 0: no MSI-X */
 	unsigned capability;
 	unsigned bar;
+	/* UINT32_MAX: an assigned device shows its PBA, itself, in another BAR. */
 	uint32_t table_offset, pba_offset;
 	struct msix_entry *entry; /* vectors of them */
 	uint64_t *pending;	  /* bit per vector */
 	/*
 	 * Told of every change of a vector's message or mask: MSG is NULL while the vector is
 	 * masked (by its own bit, the function mask or MSI-X being off). May be NULL.
+	 *
+	 * Called with LOCK held, so that of two writers the last one's message is told last: it
+	 * must not call back into MSI-X except for pci_msix_enabled().
 	 */
 	void (*vector_changed)(struct pci_function *fn, unsigned vector, const struct msi_msg *msg);
 	pthread_mutex_t lock;
@@ -110,7 +115,10 @@ struct pci_id {
 /* Type 0 header with the usual writable bits. NAME and OPS must outlive FN. */
 void pci_function_init(struct pci_function *fn, const char *name,
 		       const struct pci_function_ops *ops, const struct pci_id *id);
-/* Frees what FN owns (MSI-X arrays, locks); FN must no longer be reachable. */
+/*
+ * Takes FN off its root (bar_mapped() is not called) and frees what it owns (MSI-X arrays, locks);
+ * no vCPU may be running.
+ */
 void pci_function_fini(struct pci_function *fn);
 
 /* A BAR of SIZE bytes (power of two; memory at least 16, I/O at least 4). -EINVAL, -EBUSY. */
