@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+obj-y += uart.o ioapic.o acpi_regs.o
