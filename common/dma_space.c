@@ -7,7 +7,7 @@
 
 static int copy(struct dma_space *ds, uint64_t iova, uint8_t *buf, uint64_t len, unsigned access)
 {
-	if (iova + len < iova)
+	if (len && iova + (len - 1) < iova)
 		return -EINVAL;
 	while (len) {
 		struct dma_segment seg[CHUNK_SEGMENTS];
@@ -45,7 +45,7 @@ static int identity_map(struct dma_space *ds, uint64_t iova, uint64_t len, unsig
 	const struct dma_identity *id = container_of(ds, struct dma_identity, ds);
 
 	(void)access;
-	if (!len || iova + len < iova)
+	if (!len || iova + (len - 1) < iova)
 		return -EINVAL;
 	if (!max)
 		return -E2BIG;

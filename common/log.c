@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -36,7 +37,7 @@ void log_message(enum log_level level, const char *format, ...)
 {
 	char line[512];
 	va_list args;
-	int head, body;
+	int head, body, saved = errno;
 
 	if ((int)level > current_level)
 		return;
@@ -49,11 +50,15 @@ void log_message(enum log_level level, const char *format, ...)
 	va_end(args);
 	if (body < 0)
 		return;
-	head += body;
-	if ((size_t)head > sizeof(line) - 2)
-		head = (int)sizeof(line) - 2;
+	body += head;
+	if ((size_t)body > sizeof(line) - 2)
+		body = (int)sizeof(line) - 2;
+	/* Names in a message may come from the guest or a file: they must not forge lines. */
+	for (; head < body; head++)
+		if (iscntrl((unsigned char)line[head]))
+			line[head] = '?';
 	line[head++] = '\n';
 	/* One write, so that lines of several threads do not mix. */
 	if (write(STDERR_FILENO, line, (size_t)head) < 0)
-		return;
+		errno = saved;
 }
