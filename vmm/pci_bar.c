@@ -172,10 +172,10 @@ static struct allocator allocator_of(uint64_t base, uint64_t size)
 
 static bool allocate(struct allocator *a, uint64_t size, uint64_t *base)
 {
-	uint64_t at = align_up(a->next, size);
+	/* 0 is no address for a BAR. */
+	uint64_t at = a->next ? align_up(a->next, size) : size;
 
-	/* 0 is no address for a BAR, and wrapping ends there too. */
-	if (a->full || at < a->next || !at || at > a->end || size - 1 > a->end - at)
+	if (a->full || at < a->next || at > a->end || size - 1 > a->end - at)
 		return false;
 	a->full = at + (size - 1) == a->end;
 	a->next = at + size;

@@ -208,6 +208,31 @@ Test(pci_root, bar_outside_the_windows_is_not_decoded)
 	pci_function_fini(&a.fn);
 }
 
+/* An unprogrammed BAR answers nowhere, even on a root whose windows start at 0. */
+Test(pci_root, bar_at_0_is_not_decoded)
+{
+	struct pci_windows w = windows;
+	struct pci_root *other;
+	static struct bus m, p;
+
+	w.io_base = 0;
+	w.mem32_base = 0;
+	bus_init(&m);
+	bus_init(&p);
+	cr_assert_eq(pci_root_new(&other, &m, &p, &w), 0);
+	device_init(&a);
+	pci_add_bar(&a.fn, 0, 0x1000, 0);
+	pci_add_bar(&a.fn, 1, 0x10, PCI_BAR_IO);
+	pci_root_add(other, &a.fn, 0x10);
+	bus_write(&m, ecam_at(0x10, 4), 2, 3);
+	cr_assert_eq(a.maps, 0);
+	cr_assert_eq(pci_root_assign(other), 0);
+	bus_write(&m, ecam_at(0x10, 4), 2, 3);
+	cr_assert_eq(a.maps, 2, "assigned past it");
+	pci_function_fini(&a.fn);
+	pci_root_free(other);
+}
+
 Test(pci_root, overlap_first_come_then_retry)
 {
 	uint64_t value;
