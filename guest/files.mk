@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+obj-y += image.o elf.o bzimage.o boot.o entry.o
