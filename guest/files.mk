@@ -1,2 +1,3 @@
 # SPDX-License-Identifier: Apache-2.0
 obj-y += image.o elf.o bzimage.o boot.o entry.o
+obj-y += aml.o dsdt.o acpi.o ivrs.o
