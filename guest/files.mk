@@ -1,3 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
 obj-y += image.o elf.o bzimage.o boot.o entry.o
 obj-y += aml.o dsdt.o acpi.o ivrs.o
+obj-y += fdt.o
