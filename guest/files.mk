@@ -2,3 +2,4 @@
 obj-y += image.o elf.o bzimage.o boot.o entry.o
 obj-y += aml.o dsdt.o acpi.o ivrs.o
 obj-y += fdt.o
+obj-y += cpuid.o
