@@ -1,1 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+obj-y += amd/command.o
+obj-y += amd/engine.o
+obj-y += amd/event.o
+obj-y += amd/register.o

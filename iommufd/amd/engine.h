@@ -49,8 +49,8 @@ struct amd_device_state {
  * Those who mirror the unit's tables elsewhere (assigned devices in kernel page tables). Called
  * with the unit's mutex held, on the thread that wrote the command tail, before a later
  * COMPLETION_WAIT of the same ring stores: what they do is finished when it becomes visible.
- * They must not call back into registers; amd_iommu_engine_device_state() and
- * amd_iommu_engine_walk() may be called.
+ * They must not call back into registers; amd_iommu_engine_device_state(), amd_iommu_engine_walk()
+ * and amd_iommu_engine_remap() may be called.
  */
 struct amd_iommu_listener {
 	/* DTE of DEVID may have changed (INVALIDATE_DEVTAB_ENTRY, INVALIDATE_ALL, enable, disable,
@@ -70,6 +70,7 @@ struct amd_iommu_config {
 	uint16_t devid; /* of the unit's own PCI function: never translated or remapped */
 };
 
+/* -EOPNOTSUPP: CONFIG advertises a feature that this engine does not implement. */
 int amd_iommu_engine_new(const struct amd_iommu_config *config, struct amd_iommu_engine **engine);
 void amd_iommu_engine_free(struct amd_iommu_engine *engine);
 /* Power-on state: registers, logs, caches. Listeners stay and are told. */
@@ -88,6 +89,17 @@ void amd_iommu_engine_set_interrupts(struct amd_iommu_engine *engine, void *opaq
 void amd_iommu_engine_listen(struct amd_iommu_engine *engine, struct amd_iommu_listener *listener);
 void amd_iommu_engine_unlisten(struct amd_iommu_engine *engine,
 			       struct amd_iommu_listener *listener);
+
+/*
+ * Requester DEVID matters to some listener: device_changed() is called for it also where a change
+ * concerns every device (INVALIDATE_IOMMU_ALL, IommuEn, a new device table base, reset). After
+ * INVALIDATE_IOMMU_ALL, pages_changed() follows for all of each domain that these devices use.
+ * Devices with a dma_space are watched already. -ENOSPC when AMD_IOMMU_WATCH_MAX are. Not from a
+ * listener.
+ */
+#define AMD_IOMMU_WATCH_MAX 256
+int amd_iommu_engine_watch(struct amd_iommu_engine *engine, uint16_t devid);
+void amd_iommu_engine_unwatch(struct amd_iommu_engine *engine, uint16_t devid);
 
 /*
  * The driver's side of VIOMMU_COMMAND: the 64-bit register at byte OFFSET. Writes carry the whole
@@ -121,6 +133,8 @@ void amd_iommu_engine_device_state(struct amd_iommu_engine *engine, uint16_t dev
  * Every present leaf of STATE's v1 table inside [iova, last], ascending, at most BUDGET table
  * entries read. For each, VISIT(opaque, iova, gpa, length, prot); a non-zero return ends the walk
  * and is returned. Leaves are clipped to the range. -E2BIG when the budget ran out, else 0.
+ * Left out is what a device could not use: leaves without any permission, malformed entries, the
+ * interrupt window and the HyperTransport range. -EINVAL: STATE has no table.
  */
 int amd_iommu_engine_walk(struct amd_iommu_engine *engine, const struct amd_device_state *state,
 			  uint64_t iova, uint64_t last, uint64_t budget,

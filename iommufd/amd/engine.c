@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The engine's life, its lock, those who listen, and its own interrupt. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "iommufd/amd/internal.h"
+
+/* The engine whose lock this thread holds: a message must wait until it is released. */
+static _Thread_local const struct amd_iommu_engine *locked_here;
+
+void amd_engine_lock(struct amd_iommu_engine *e)
+{
+	pthread_mutex_lock(&e->lock);
+	locked_here = e;
+}
+
+void amd_engine_unlock(struct amd_iommu_engine *e)
+{
+	locked_here = NULL;
+	pthread_mutex_unlock(&e->lock);
+	amd_interrupt_flush(e);
+}
+
+/*
+ * The unit's messages are made behind the remapper and never looked up in its tables (reference
+ * rule 5): the sink takes them as they are.
+ */
+void amd_interrupt_flush(struct amd_iommu_engine *e)
+{
+	uint64_t xt, dest;
+	struct msi_msg msg;
+
+	if (locked_here == e || !atomic_load_explicit(&e->message_due, memory_order_relaxed))
+		return;
+	if (!atomic_exchange(&e->message_due, false))
+		return;
+	if (!(amd_reg(e, AMD_REG_CONTROL) & AMD_CONTROL_INT_CAP_XT_EN)) {
+		if (e->msi)
+			e->msi(e->opaque);
+		return;
+	}
+	xt = amd_reg(e, AMD_REG_XT_GENERAL);
+	dest = FIELD_GET(AMD_XT_DEST_LOW, xt) | FIELD_GET(AMD_XT_DEST_HI, xt) << 24;
+	msg.addr = AMD_MSI_WINDOW_FIRST | FIELD_PREP(AMD_MSI_ADDR_DEST, dest & 0xff) |
+		   FIELD_PREP(AMD_MSI_ADDR_DEST_HI, dest >> 8);
+	if (xt & AMD_XT_DM)
+		msg.addr |= AMD_MSI_ADDR_DM;
+	msg.data = FIELD_GET(AMD_XT_VECTOR, xt) |
+		   FIELD_PREP(AMD_MSI_DATA_MODE, FIELD_GET(AMD_XT_DELIVERY, xt));
+	if (e->message)
+		e->message(e->opaque, &msg);
+}
+
+int amd_iommu_engine_new(const struct amd_iommu_config *config, struct amd_iommu_engine **engine)
+{
+	const uint64_t efr = config->features.efr;
+	struct amd_iommu_engine *e;
+
+	/* A guest that is promised more than there is would hang on it or lose isolation. */
+	if (efr & ~(AMD_EFR_XT_SUP | AMD_EFR_NX_SUP | AMD_EFR_IA_SUP | AMD_EFR_GA_SUP |
+		    AMD_EFR_HATS) ||
+	    FIELD_GET(AMD_EFR_HATS, efr) == AMD_EFR_HATS_NONE || config->features.efr2)
+		return -EOPNOTSUPP;
+
+	e = calloc(1, sizeof(*e));
+	if (!e)
+		return -ENOMEM;
+	e->config = *config;
+	e->levels_max = AMD_EFR_HATS_LEVELS + FIELD_GET(AMD_EFR_HATS, efr);
+	pthread_mutex_init(&e->lock, NULL);
+	pthread_mutex_init(&e->log_lock, NULL);
+	amd_registers_reset(e);
+	*engine = e;
+	return 0;
+}
+
+void amd_iommu_engine_free(struct amd_iommu_engine *e)
+{
+	if (!e)
+		return;
+	pthread_mutex_destroy(&e->log_lock);
+	pthread_mutex_destroy(&e->lock);
+	free(e);
+}
+
+void amd_iommu_engine_reset(struct amd_iommu_engine *e)
+{
+	amd_engine_lock(e);
+	amd_registers_reset(e);
+	amd_engine_invalidate_all(e);
+	amd_engine_unlock(e);
+}
+
+void amd_iommu_engine_set_interrupts(struct amd_iommu_engine *e, void *opaque,
+				     void (*msi)(void *opaque),
+				     void (*message)(void *opaque, const struct msi_msg *msg))
+{
+	e->opaque = opaque;
+	e->msi = msi;
+	e->message = message;
+}
+
+/* ---- listeners ---- */
+
+void amd_iommu_engine_listen(struct amd_iommu_engine *e, struct amd_iommu_listener *listener)
+{
+	amd_engine_lock(e);
+	listener->next = e->listeners;
+	e->listeners = listener;
+	amd_engine_unlock(e);
+}
+
+void amd_iommu_engine_unlisten(struct amd_iommu_engine *e, struct amd_iommu_listener *listener)
+{
+	struct amd_iommu_listener **at = &e->listeners;
+
+	amd_engine_lock(e);
+	while (*at && *at != listener)
+		at = &(*at)->next;
+	if (*at)
+		*at = listener->next;
+	amd_engine_unlock(e);
+}
+
+void amd_listeners_device_changed(struct amd_iommu_engine *e, uint16_t devid)
+{
+	for (struct amd_iommu_listener *l = e->listeners; l; l = l->next)
+		if (l->device_changed)
+			l->device_changed(l, devid);
+}
+
+void amd_listeners_pages_changed(struct amd_iommu_engine *e, uint16_t domain, uint64_t iova,
+				 uint64_t last)
+{
+	for (struct amd_iommu_listener *l = e->listeners; l; l = l->next)
+		if (l->pages_changed)
+			l->pages_changed(l, domain, iova, last);
+}
+
+void amd_listeners_interrupts_changed(struct amd_iommu_engine *e, uint16_t devid, bool all)
+{
+	for (struct amd_iommu_listener *l = e->listeners; l; l = l->next)
+		if (l->interrupts_changed)
+			l->interrupts_changed(l, devid, all);
+}
+
+void amd_engine_invalidate_all(struct amd_iommu_engine *e)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(e->reported); i++)
+		atomic_store_explicit(&e->reported[i], 0, memory_order_relaxed);
+	amd_spaces_drop_all(e);
+	for (unsigned i = 0; i < e->watches; i++)
+		amd_listeners_device_changed(e, e->watch[i].devid);
+	amd_listeners_interrupts_changed(e, 0, true);
+}
+
+void amd_engine_invalidate_device(struct amd_iommu_engine *e, uint16_t devid)
+{
+	atomic_fetch_and_explicit(&e->reported[devid / 64], ~BIT(devid % 64), memory_order_relaxed);
+	amd_spaces_drop_device(e, devid);
+	amd_listeners_device_changed(e, devid);
+	/* Linux installs an interrupt table with INVALIDATE_DEVTAB_ENTRY alone (reference 5.2). */
+	amd_listeners_interrupts_changed(e, devid, false);
+}
+
+/* ---- watched requesters ---- */
+
+int amd_watch_get(struct amd_iommu_engine *e, uint16_t devid)
+{
+	for (unsigned i = 0; i < e->watches; i++) {
+		if (e->watch[i].devid == devid) {
+			e->watch[i].users++;
+			return 0;
+		}
+	}
+	if (e->watches == ARRAY_SIZE(e->watch))
+		return -ENOSPC;
+	e->watch[e->watches++] = (struct amd_watch){.devid = devid, .users = 1};
+	return 0;
+}
+
+void amd_watch_put(struct amd_iommu_engine *e, uint16_t devid)
+{
+	for (unsigned i = 0; i < e->watches; i++) {
+		if (e->watch[i].devid != devid)
+			continue;
+		if (--e->watch[i].users == 0)
+			e->watch[i] = e->watch[--e->watches];
+		return;
+	}
+}
+
+int amd_iommu_engine_watch(struct amd_iommu_engine *e, uint16_t devid)
+{
+	int ret;
+
+	amd_engine_lock(e);
+	ret = amd_watch_get(e, devid);
+	amd_engine_unlock(e);
+	return ret;
+}
+
+void amd_iommu_engine_unwatch(struct amd_iommu_engine *e, uint16_t devid)
+{
+	amd_engine_lock(e);
+	amd_watch_put(e, devid);
+	amd_engine_unlock(e);
+}
+
+/* ---- statistics ---- */
+
+void amd_iommu_engine_stats(const struct amd_iommu_engine *engine, struct amd_iommu_stats *stats)
+{
+	/* Only the lock changes: the list of spaces must hold still. */
+	struct amd_iommu_engine *e = (struct amd_iommu_engine *)engine;
+	const struct amd_counters *c = &e->counters;
+
+#define COUNT(name) .name = atomic_load_explicit(&c->name, memory_order_relaxed)
+	amd_engine_lock(e);
+	*stats = (struct amd_iommu_stats){
+		COUNT(commands),    COUNT(invalidations), COUNT(completion_waits), COUNT(events),
+		COUNT(events_lost), COUNT(translations),  COUNT(iotlb_hits),	   COUNT(walks),
+		COUNT(faults),	    COUNT(remaps),
+	};
+	amd_spaces_stats(e, stats);
+	amd_engine_unlock(e);
+#undef COUNT
+}

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Inside the AMD IOMMU engine.
+ *
+ * Locks, outermost first:
+ *   lock      registers that software writes, command processing, listeners, spaces, watches
+ *   log_lock  event log pointers, Status, Run bits; held for a few stores at a time
+ *
+ * Registers are atomics, so that readers (register reads, translation, remapping) take neither. A
+ * translation that misses walks the guest's tables without a lock too: what it found is cached
+ * under the generation it started from, which an invalidation in between has made stale.
+ */
+#ifndef POSTERN_AMD_INTERNAL_H
+#define POSTERN_AMD_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "iommufd/amd/engine.h"
+#include "iommufd/amd/spec.h"
+
+/* Indices into the register file; offsets and masks are in register.c. */
+enum amd_reg {
+	AMD_REG_DEVTAB,
+	AMD_REG_CMD_BASE,
+	AMD_REG_EVT_BASE,
+	AMD_REG_CONTROL,
+	AMD_REG_EXCL_BASE,
+	AMD_REG_EXCL_LIMIT,
+	AMD_REG_EFR,
+	AMD_REG_PPR_BASE,
+	AMD_REG_XT_GENERAL,
+	AMD_REG_XT_PPR,
+	AMD_REG_XT_GA,
+	AMD_REG_EFR2,
+	AMD_REG_CMD_HEAD,
+	AMD_REG_CMD_TAIL,
+	AMD_REG_EVT_HEAD,
+	AMD_REG_EVT_TAIL,
+	AMD_REG_STATUS,
+	AMD_REG_PPR_HEAD,
+	AMD_REG_PPR_TAIL,
+	AMD_REGS,
+};
+
+struct amd_space;
+
+struct amd_watch {
+	uint16_t devid;
+	unsigned users;
+};
+
+struct amd_counters {
+	_Atomic uint64_t commands, invalidations, completion_waits, events, events_lost;
+	_Atomic uint64_t translations, iotlb_hits, walks, faults, remaps;
+};
+
+struct amd_iommu_engine {
+	struct amd_iommu_config config;
+	uint64_t control_writable;
+	unsigned levels_max;
+
+	pthread_mutex_t lock, log_lock;
+	_Atomic uint64_t reg[AMD_REGS];
+	bool cmd_stopped;   /* by an error; until CmdBufEn or IommuEn goes 0 to 1 */
+	bool evt_stopped;   /* by an overflow; until EventLogEn goes 0 to 1 */
+	uint64_t signalled; /* Status bits for which a message was raised, log_lock */
+	atomic_bool message_due;
+
+	/* DTE.SE: a page fault of this requester has been reported since its DTE was loaded. */
+	_Atomic uint64_t reported[65536 / 64];
+
+	struct amd_iommu_listener *listeners;
+	struct amd_space *spaces;
+	struct amd_watch watch[AMD_IOMMU_WATCH_MAX];
+	unsigned watches;
+
+	void *opaque;
+	void (*msi)(void *opaque);
+	void (*message)(void *opaque, const struct msi_msg *msg);
+
+	struct amd_counters counters;
+};
+
+static inline uint64_t amd_reg(const struct amd_iommu_engine *e, enum amd_reg reg)
+{
+	return atomic_load_explicit(&e->reg[reg], memory_order_acquire);
+}
+
+static inline void amd_reg_store(struct amd_iommu_engine *e, enum amd_reg reg, uint64_t value)
+{
+	atomic_store_explicit(&e->reg[reg], value, memory_order_release);
+}
+
+static inline bool amd_enabled(const struct amd_iommu_engine *e)
+{
+	return amd_reg(e, AMD_REG_CONTROL) & AMD_CONTROL_IOMMU_EN;
+}
+
+static inline void amd_count(_Atomic uint64_t *counter)
+{
+	atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+}
+
+/* What is wrong with a request, as the event log will say it. CODE 0: nothing to say. */
+struct amd_fault {
+	enum amd_event_code code;
+	unsigned flags; /* AMD_EVENT_ */
+	uint16_t domain;
+	uint64_t address;
+};
+
+/* ---- engine.c ---- */
+
+void amd_engine_lock(struct amd_iommu_engine *e);
+/* Unlocks, then raises the unit's interrupt if one became due. */
+void amd_engine_unlock(struct amd_iommu_engine *e);
+/* Raises it now, unless this thread holds the lock: then unlocking will. */
+void amd_interrupt_flush(struct amd_iommu_engine *e);
+void amd_listeners_pages_changed(struct amd_iommu_engine *e, uint16_t domain, uint64_t iova,
+				 uint64_t last);
+void amd_listeners_device_changed(struct amd_iommu_engine *e, uint16_t devid);
+void amd_listeners_interrupts_changed(struct amd_iommu_engine *e, uint16_t devid, bool all);
+/* Every translation and route may be another one now: drop what is cached, tell everybody. */
+void amd_engine_invalidate_all(struct amd_iommu_engine *e);
+/* The same for what the DTE of DEVID says. */
+void amd_engine_invalidate_device(struct amd_iommu_engine *e, uint16_t devid);
+int amd_watch_get(struct amd_iommu_engine *e, uint16_t devid);
+void amd_watch_put(struct amd_iommu_engine *e, uint16_t devid);
+
+/* ---- register.c ---- */
+
+void amd_registers_reset(struct amd_iommu_engine *e);
+/* Bytes of the ring whose base register holds BASE; 0 for a reserved length. */
+uint64_t amd_ring_bytes(uint64_t base);
+/* Run bits and the interrupt condition after a change. lock and log_lock held. */
+void amd_run_update(struct amd_iommu_engine *e);
+
+/* ---- event.c ---- */
+
+void amd_event_log(struct amd_iommu_engine *e, uint16_t devid, const struct amd_fault *fault);
+/* Sets Status bits. log_lock not held. */
+void amd_status_set(struct amd_iommu_engine *e, uint64_t bits);
+/* Finds out whether a message is due. log_lock held. */
+void amd_interrupt_update(struct amd_iommu_engine *e);
+
+/* ---- command.c ---- */
+
+/* Runs the command ring until it is empty or stops. lock held. */
+void amd_command_run(struct amd_iommu_engine *e);
+
+/* ---- devtab.c ---- */
+
+struct amd_translation_entry {
+	struct amd_device_state state;
+	bool suppress_all, suppress_more; /* DTE.SA, DTE.SE */
+	struct amd_fault fault;		  /* why state is BLOCKED, but for address and RW */
+};
+
+struct amd_interrupt_entry {
+	bool valid; /* DTE.IV */
+	uint64_t word;
+	struct amd_fault fault; /* CODE 0: none */
+};
+
+/* The halves of a DTE that DMA and interrupts look at, judged. */
+void amd_devtab_translation(struct amd_iommu_engine *e, uint16_t devid,
+			    struct amd_translation_entry *entry);
+void amd_devtab_interrupt(struct amd_iommu_engine *e, uint16_t devid,
+			  struct amd_interrupt_entry *entry);
+/* An untorn load of 16 aligned bytes. -EFAULT outside RAM. */
+int amd_load128(const struct guest_memory *gm, uint64_t gpa, uint64_t value[2]);
+
+/* ---- walk.c ---- */
+
+struct amd_leaf {
+	uint64_t gpa;	/* of the page that holds the address asked for */
+	unsigned shift; /* log2 of the page's size */
+	unsigned prot;
+};
+
+/* 0, or -EACCES and *FAULT (without domain). */
+int amd_walk_translate(const struct guest_memory *gm, const struct amd_device_state *state,
+		       uint64_t iova, unsigned access, struct amd_leaf *leaf,
+		       struct amd_fault *fault);
+/*
+ * What the entry PTE of a table of LEVEL is. For a leaf *SHIFT is log2 of its size, for a directory
+ * *NEXT the level of the table it points to.
+ */
+enum amd_pte_kind {
+	AMD_PTE_NOT_PRESENT,
+	AMD_PTE_BAD_RESERVED, /* reserved bits set */
+	AMD_PTE_BAD_LEVEL,    /* a size or level that LEVEL does not allow */
+	AMD_PTE_LEAF,
+	AMD_PTE_DIRECTORY,
+};
+enum amd_pte_kind amd_pte_decode(uint64_t pte, unsigned level, unsigned *shift, unsigned *next);
+/* Prot (enum dma_access) that PTE leaves. */
+unsigned amd_pte_prot(uint64_t pte);
+/* log2 of the bytes that one entry of a table of LEVEL spans, and of those the table spans. */
+static inline unsigned amd_level_shift(unsigned level)
+{
+	return 12 + 9 * (level - 1);
+}
+
+static inline unsigned amd_level_span(unsigned level)
+{
+	return level == AMD_LEVELS_MAX ? 64 : 12 + 9 * level;
+}
+
+/* Ranges that no page table translates: the interrupt window and the HyperTransport range. */
+struct amd_closed_range {
+	uint64_t first, last;
+};
+extern const struct amd_closed_range amd_closed_ranges[2];
+
+/* ---- dma.c ---- */
+
+/* Spaces that DOMAIN, or DEVID, concerns, or all of them, translate anew. lock held. */
+void amd_spaces_drop_domain(struct amd_iommu_engine *e, uint16_t domain);
+void amd_spaces_drop_device(struct amd_iommu_engine *e, uint16_t devid);
+void amd_spaces_drop_all(struct amd_iommu_engine *e);
+/* Adds what the spaces counted to STATS. lock held. */
+void amd_spaces_stats(const struct amd_iommu_engine *e, struct amd_iommu_stats *stats);
+
+/* ---- iotlb.c ---- */
+
+#define AMD_IOTLB_ENTRIES 512
+
+struct amd_iotlb_entry {
+	_Atomic uint64_t sequence; /* odd while it is being written */
+	_Atomic uint64_t key;	   /* page address, with its granule (12 or 21) in the low bits */
+	_Atomic uint64_t generation;
+	_Atomic uint64_t value; /* GPA of the 4-KiB page or 2-MiB piece, shift << 2, prot */
+};
+
+struct amd_iotlb {
+	struct amd_iotlb_entry entry[AMD_IOTLB_ENTRIES];
+};
+
+/* Whether LEAF of IOVA is cached under GENERATION. No lock. */
+bool amd_iotlb_lookup(struct amd_iotlb *tlb, uint64_t generation, uint64_t iova,
+		      struct amd_leaf *leaf);
+void amd_iotlb_insert(struct amd_iotlb *tlb, uint64_t generation, uint64_t iova,
+		      const struct amd_leaf *leaf);
+
+#endif

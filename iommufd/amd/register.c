@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The register file: one table says what software may write where, and what follows from it. */
+#include <errno.h>
+
+#include "iommufd/amd/internal.h"
+
+/*
+ * A write handler gets the value that the masks have left over. It is called with both locks held,
+ * stores, and says what else must happen once log_lock is released.
+ */
+enum { CHANGED_ALL = 1, CHANGED_INTERRUPTS = 2 };
+
+struct amd_register {
+	uint16_t offset;
+	uint64_t writable; /* bits that keep what is written */
+	uint64_t w1c;	   /* bits that a 1 clears */
+	uint64_t reset;
+	unsigned (*write)(struct amd_iommu_engine *e, enum amd_reg reg, uint64_t value);
+};
+
+uint64_t amd_ring_bytes(uint64_t base)
+{
+	unsigned log2 = FIELD_GET(AMD_RING_LENGTH, base);
+
+	return log2 < AMD_RING_LOG2_MIN ? 0 : (uint64_t)AMD_RING_ENTRY << log2;
+}
+
+static uint64_t ring_pointer_mask(const struct amd_iommu_engine *e, enum amd_reg base)
+{
+	uint64_t bytes = amd_ring_bytes(amd_reg(e, base));
+
+	return bytes ? (bytes - 1) & AMD_RING_POINTER : 0;
+}
+
+static unsigned devtab_write(struct amd_iommu_engine *e, enum amd_reg reg, uint64_t value)
+{
+	amd_reg_store(e, reg, value);
+	/* A crash kernel moves the table with the unit enabled (reference 3.2). */
+	return amd_enabled(e) ? CHANGED_ALL : 0;
+}
+
+/* A ring's base: fixed while the ring runs; a new one starts with both pointers at 0. */
+static void ring_base_write(struct amd_iommu_engine *e, enum amd_reg base, uint64_t value,
+			    uint64_t run, enum amd_reg head, enum amd_reg tail)
+{
+	if (amd_reg(e, AMD_REG_STATUS) & run)
+		return;
+	amd_reg_store(e, base, value);
+	amd_reg_store(e, head, 0);
+	amd_reg_store(e, tail, 0);
+}
+
+static unsigned cmd_base_write(struct amd_iommu_engine *e, enum amd_reg reg, uint64_t value)
+{
+	ring_base_write(e, reg, value, AMD_STATUS_CMD_BUF_RUN, AMD_REG_CMD_HEAD, AMD_REG_CMD_TAIL);
+	return 0;
+}
+
+static unsigned evt_base_write(struct amd_iommu_engine *e, enum amd_reg reg, uint64_t value)
+{
+	ring_base_write(e, reg, value, AMD_STATUS_EVENT_LOG_RUN, AMD_REG_EVT_HEAD,
+			AMD_REG_EVT_TAIL);
+	return 0;
+}
+
+static unsigned ppr_base_write(struct amd_iommu_engine *e, enum amd_reg reg, uint64_t value)
+{
+	ring_base_write(e, reg, value, 0, AMD_REG_PPR_HEAD, AMD_REG_PPR_TAIL);
+	return 0;
+}
+
+static unsigned control_write(struct amd_iommu_engine *e, enum amd_reg reg, uint64_t value)
+{
+	uint64_t old = amd_reg(e, reg), rising, changed;
+
+	value &= e->control_writable;
+	rising = value & ~old;
+	changed = value ^ old;
+	amd_reg_store(e, reg, value);
+
+	if (rising & (AMD_CONTROL_CMD_BUF_EN | AMD_CONTROL_IOMMU_EN))
+		e->cmd_stopped = false;
+	/* An overflow that software has not acknowledged keeps the log stopped. */
+	if (rising & AMD_CONTROL_EVENT_LOG_EN &&
+	    !(amd_reg(e, AMD_REG_STATUS) & AMD_STATUS_EVENT_OVERFLOW))
+		e->evt_stopped = false;
+
+	if (changed & AMD_CONTROL_IOMMU_EN)
+		return CHANGED_ALL;
+	if (changed & (AMD_CONTROL_GA_EN | AMD_CONTROL_XT_EN))
+		return CHANGED_INTERRUPTS;
+	return 0;
+}
+
+static unsigned cmd_head_write(struct amd_iommu_engine *e, enum amd_reg reg, uint64_t value)
+{
+	if (!(amd_reg(e, AMD_REG_STATUS) & AMD_STATUS_CMD_BUF_RUN))
+		amd_reg_store(e, reg, value & ring_pointer_mask(e, AMD_REG_CMD_BASE));
+	return 0;
+}
+
+static unsigned cmd_tail_write(struct amd_iommu_engine *e, enum amd_reg reg, uint64_t value)
+{
+	amd_reg_store(e, reg, value & ring_pointer_mask(e, AMD_REG_CMD_BASE));
+	return 0;
+}
+
+static unsigned evt_head_write(struct amd_iommu_engine *e, enum amd_reg reg, uint64_t value)
+{
+	amd_reg_store(e, reg, value & ring_pointer_mask(e, AMD_REG_EVT_BASE));
+	return 0;
+}
+
+static unsigned evt_tail_write(struct amd_iommu_engine *e, enum amd_reg reg, uint64_t value)
+{
+	if (!(amd_reg(e, AMD_REG_STATUS) & AMD_STATUS_EVENT_LOG_RUN))
+		amd_reg_store(e, reg, value & ring_pointer_mask(e, AMD_REG_EVT_BASE));
+	return 0;
+}
+
+static unsigned ppr_pointer_write(struct amd_iommu_engine *e, enum amd_reg reg, uint64_t value)
+{
+	amd_reg_store(e, reg, value & ring_pointer_mask(e, AMD_REG_PPR_BASE));
+	return 0;
+}
+
+#define RING_WRITABLE (AMD_RING_BASE | AMD_RING_LENGTH)
+#define RING_RESET    FIELD_PREP(AMD_RING_LENGTH, AMD_RING_LOG2_MIN)
+#define XT_WRITABLE   (AMD_XT_DM | AMD_XT_DEST_LOW | AMD_XT_VECTOR | AMD_XT_DELIVERY | AMD_XT_DEST_HI)
+
+/*
+ * The exclusion range is storage only: it is for devices with their own IOTLB, of which there are
+ * none without IotlbSup. The PPR log is stored likewise and never runs without PPRSup.
+ */
+#define RO(at)                                                                                     \
+	{                                                                                          \
+		.offset = at                                                                       \
+	}
+#define RW(at, mask)                                                                               \
+	{                                                                                          \
+		.offset = at, .writable = mask                                                     \
+	}
+#define RING(at, handler)                                                                          \
+	{                                                                                          \
+		.offset = at, .writable = RING_WRITABLE, .reset = RING_RESET, .write = handler     \
+	}
+#define POINTER(at, handler)                                                                       \
+	{                                                                                          \
+		.offset = at, .writable = AMD_RING_POINTER, .write = handler                       \
+	}
+
+static const struct amd_register registers[AMD_REGS] = {
+	[AMD_REG_DEVTAB] = {.offset = 0x0000,
+			    .writable = AMD_DEVTAB_BASE | AMD_DEVTAB_SIZE,
+			    .write = devtab_write},
+	[AMD_REG_CMD_BASE] = RING(0x0008, cmd_base_write),
+	[AMD_REG_EVT_BASE] = RING(0x0010, evt_base_write),
+	[AMD_REG_CONTROL] = {.offset = 0x0018,
+			     .writable = ~UINT64_C(0), /* control_write() knows the features */
+			     .reset = AMD_CONTROL_COHERENT,
+			     .write = control_write},
+	[AMD_REG_EXCL_BASE] = RW(0x0020, AMD_EXCLUSION_ADDR | AMD_EXCLUSION_FLAGS),
+	[AMD_REG_EXCL_LIMIT] = RW(0x0028, AMD_EXCLUSION_ADDR),
+	[AMD_REG_EFR] = RO(0x0030),
+	[AMD_REG_PPR_BASE] = RING(0x0038, ppr_base_write),
+	[AMD_REG_XT_GENERAL] = RW(0x0170, XT_WRITABLE),
+	[AMD_REG_XT_PPR] = RW(0x0178, XT_WRITABLE),
+	[AMD_REG_XT_GA] = RW(0x0180, XT_WRITABLE),
+	[AMD_REG_EFR2] = RO(0x01a0),
+	[AMD_REG_CMD_HEAD] = POINTER(0x2000, cmd_head_write),
+	[AMD_REG_CMD_TAIL] = POINTER(0x2008, cmd_tail_write),
+	[AMD_REG_EVT_HEAD] = POINTER(0x2010, evt_head_write),
+	[AMD_REG_EVT_TAIL] = POINTER(0x2018, evt_tail_write),
+	[AMD_REG_STATUS] = {.offset = 0x2020,
+			    .w1c = AMD_STATUS_EVENT_OVERFLOW | AMD_STATUS_EVENT_LOG_INT |
+				   AMD_STATUS_COMWAIT_INT},
+	[AMD_REG_PPR_HEAD] = POINTER(0x2030, ppr_pointer_write),
+	[AMD_REG_PPR_TAIL] = POINTER(0x2038, ppr_pointer_write),
+};
+
+/* Control bits that software may set, and the feature (EFR) that each depends on. */
+static const struct {
+	uint64_t bits, efr;
+} control_bits[] = {
+	{AMD_CONTROL_IOMMU_EN | AMD_CONTROL_HT_TUN_EN | AMD_CONTROL_EVENT_LOG_EN |
+		 AMD_CONTROL_EVENT_INT_EN | AMD_CONTROL_COMWAIT_INT_EN | AMD_CONTROL_INV_TIMEOUT |
+		 AMD_CONTROL_PASS_PW | AMD_CONTROL_RES_PASS_PW | AMD_CONTROL_COHERENT |
+		 AMD_CONTROL_ISOC | AMD_CONTROL_CMD_BUF_EN,
+	 0},
+	{AMD_CONTROL_GA_EN, AMD_EFR_GA_SUP},
+	{AMD_CONTROL_XT_EN | AMD_CONTROL_INT_CAP_XT_EN, AMD_EFR_XT_SUP},
+};
+
+void amd_registers_reset(struct amd_iommu_engine *e)
+{
+	const struct amd_iommu_features *features = &e->config.features;
+
+	e->control_writable = 0;
+	for (unsigned i = 0; i < ARRAY_SIZE(control_bits); i++)
+		if ((features->efr & control_bits[i].efr) == control_bits[i].efr)
+			e->control_writable |= control_bits[i].bits;
+
+	pthread_mutex_lock(&e->log_lock);
+	for (unsigned i = 0; i < AMD_REGS; i++)
+		amd_reg_store(e, i, registers[i].reset);
+	amd_reg_store(e, AMD_REG_EFR, features->efr);
+	amd_reg_store(e, AMD_REG_EFR2, features->efr2);
+	e->cmd_stopped = false;
+	e->evt_stopped = false;
+	e->signalled = 0;
+	atomic_store(&e->message_due, false);
+	pthread_mutex_unlock(&e->log_lock);
+}
+
+/* Software reads the Run bits right after it has written the enables (reference 3.3). */
+void amd_run_update(struct amd_iommu_engine *e)
+{
+	const uint64_t control = amd_reg(e, AMD_REG_CONTROL);
+	uint64_t status = amd_reg(e, AMD_REG_STATUS);
+
+	status &= ~(AMD_STATUS_CMD_BUF_RUN | AMD_STATUS_EVENT_LOG_RUN);
+	if (control & AMD_CONTROL_IOMMU_EN) {
+		if (control & AMD_CONTROL_CMD_BUF_EN && !e->cmd_stopped &&
+		    amd_ring_bytes(amd_reg(e, AMD_REG_CMD_BASE)))
+			status |= AMD_STATUS_CMD_BUF_RUN;
+		if (control & AMD_CONTROL_EVENT_LOG_EN && !e->evt_stopped &&
+		    amd_ring_bytes(amd_reg(e, AMD_REG_EVT_BASE)))
+			status |= AMD_STATUS_EVENT_LOG_RUN;
+	}
+	amd_reg_store(e, AMD_REG_STATUS, status);
+	amd_interrupt_update(e);
+}
+
+static const struct amd_register *register_find(uint16_t offset, enum amd_reg *reg)
+{
+	for (unsigned i = 0; i < AMD_REGS; i++) {
+		if (registers[i].offset == offset) {
+			*reg = i;
+			return &registers[i];
+		}
+	}
+	return NULL;
+}
+
+static unsigned register_write(struct amd_iommu_engine *e, const struct amd_register *r,
+			       enum amd_reg reg, uint64_t value)
+{
+	const uint64_t old = amd_reg(e, reg);
+
+	value = (old & ~r->writable & ~(value & r->w1c)) | (value & r->writable);
+	if (r->write)
+		return r->write(e, reg, value);
+	amd_reg_store(e, reg, value);
+	return 0;
+}
+
+int amd_iommu_engine_set(struct amd_iommu_engine *e, uint16_t offset, uint64_t value)
+{
+	const struct amd_register *r;
+	enum amd_reg reg;
+	unsigned changed;
+
+	if (offset % 8)
+		return -EINVAL;
+	r = register_find(offset, &reg);
+	if (!r)
+		return -EOPNOTSUPP;
+
+	amd_engine_lock(e);
+	pthread_mutex_lock(&e->log_lock);
+	changed = register_write(e, r, reg, value);
+	amd_run_update(e);
+	pthread_mutex_unlock(&e->log_lock);
+
+	if (changed & CHANGED_ALL)
+		amd_engine_invalidate_all(e);
+	if (changed & CHANGED_INTERRUPTS)
+		amd_listeners_interrupts_changed(e, 0, true);
+	amd_command_run(e);
+	amd_engine_unlock(e);
+	return 0;
+}
+
+int amd_iommu_engine_get(struct amd_iommu_engine *e, uint16_t offset, uint64_t *value)
+{
+	enum amd_reg reg;
+
+	if (offset % 8)
+		return -EINVAL;
+	if (!register_find(offset, &reg))
+		return -EOPNOTSUPP;
+	*value = amd_reg(e, reg);
+	return 0;
+}
