@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 obj-y += amd/command.o
+obj-y += amd/devtab.o
 obj-y += amd/engine.o
 obj-y += amd/event.o
+obj-y += amd/leaves.o
 obj-y += amd/register.o
+obj-y += amd/walk.o

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The device table: what the entry of a requester says about its DMA and its interrupts (reference
+ * sections 4.1 and 7.2).
+ */
+#include <emmintrin.h>
+#include <errno.h>
+
+#include "iommufd/amd/internal.h"
+
+/*
+ * Software replaces 16-byte halves of an entry with CMPXCHG16B while the unit reads them. Aligned
+ * 16-byte vector loads are single accesses on every processor with AVX (AMD64 APM volume 2,
+ * section 7.3.2), which all that have an AMD IOMMU are.
+ */
+int amd_load128(const struct guest_memory *gm, uint64_t gpa, uint64_t value[2])
+{
+	const __m128i *p = guest_memory_at(gm, gpa, sizeof(*p));
+	__m128i v;
+
+	if (!p || !is_aligned((uintptr_t)p, sizeof(*p)))
+		return -EFAULT;
+	__asm__ volatile("movdqa %1, %0" : "=x"(v) : "m"(*p) : "memory");
+	memcpy(value, &v, sizeof(v));
+	return 0;
+}
+
+/*
+ * Loads the 16-byte HALF (0 DMA, 1 interrupts) of the entry of DEVID. Nobody needs both at once, so
+ * that one untorn load is enough and no mix of two entries can be seen.
+ */
+static int devtab_load(struct amd_iommu_engine *e, uint16_t devid, unsigned half, uint64_t word[2],
+		       struct amd_fault *fault)
+{
+	const uint64_t devtab = amd_reg(e, AMD_REG_DEVTAB);
+	const uint64_t bytes = (FIELD_GET(AMD_DEVTAB_SIZE, devtab) + 1) * 4 * KIB;
+	const uint64_t offset = (uint64_t)devid * AMD_DTE_SIZE;
+	const uint64_t gpa = (devtab & AMD_DEVTAB_BASE) + offset;
+
+	if (!range_fits(offset, AMD_DTE_SIZE, bytes)) {
+		*fault = (struct amd_fault){.code = AMD_IO_PAGE_FAULT};
+		return -ENXIO;
+	}
+	if (amd_load128(e->config.memory, gpa + (uint64_t)half * 16, word)) {
+		*fault = (struct amd_fault){
+			.code = AMD_DEV_TAB_HARDWARE_ERROR,
+			.flags = FIELD_PREP(AMD_EVENT_HWTYPE, AMD_MASTER_ABORT),
+			.address = gpa,
+		};
+		return -EFAULT;
+	}
+	return 0;
+}
+
+/* The unit's own accesses never meet its tables (reference rule 5). */
+static bool bypassed(const struct amd_iommu_engine *e, uint16_t devid)
+{
+	return !amd_enabled(e) || devid == e->config.devid;
+}
+
+void amd_devtab_translation(struct amd_iommu_engine *e, uint16_t devid,
+			    struct amd_translation_entry *entry)
+{
+	struct amd_device_state *state = &entry->state;
+	uint64_t word[2];
+
+	*entry = (struct amd_translation_entry){
+		.state = {.kind = AMD_TRANSLATION_IDENTITY, .prot = DMA_READ | DMA_WRITE},
+	};
+	if (bypassed(e, devid))
+		return;
+	if (devtab_load(e, devid, 0, word, &entry->fault))
+		goto blocked;
+	if (!(word[0] & AMD_DTE0_V))
+		return;
+
+	state->domain = FIELD_GET(AMD_DTE1_DOMAIN, word[1]);
+	state->mode = FIELD_GET(AMD_DTE0_MODE, word[0]);
+	state->root = word[0] & AMD_DTE0_ROOT;
+	state->prot =
+		(word[0] & AMD_DTE0_IR ? DMA_READ : 0) | (word[0] & AMD_DTE0_IW ? DMA_WRITE : 0);
+	entry->suppress_all = word[1] & AMD_DTE1_SA;
+	entry->suppress_more = word[1] & AMD_DTE1_SE;
+
+	if (word[0] & ~AMD_DTE0_VALID || word[1] & ~AMD_DTE1_VALID)
+		entry->fault = (struct amd_fault){.code = AMD_ILLEGAL_DEV_TABLE_ENTRY,
+						  .flags = AMD_EVENT_RZ};
+	else if (!(word[0] & AMD_DTE0_TV))
+		entry->fault = (struct amd_fault){.code = AMD_IO_PAGE_FAULT};
+	else if (!state->prot)
+		entry->fault = (struct amd_fault){.code = AMD_IO_PAGE_FAULT,
+						  .flags = AMD_EVENT_PR | AMD_EVENT_PE};
+	else if (state->mode > e->levels_max)
+		entry->fault = (struct amd_fault){.code = AMD_ILLEGAL_DEV_TABLE_ENTRY};
+	else if (state->mode)
+		state->kind = AMD_TRANSLATION_V1;
+	if (!entry->fault.code)
+		return;
+	entry->fault.domain = state->domain;
+blocked:
+	state->kind = AMD_TRANSLATION_BLOCKED;
+	state->prot = 0;
+}
+
+/* IV alone gates remapping, whatever V says (reference rule 1). */
+void amd_devtab_interrupt(struct amd_iommu_engine *e, uint16_t devid,
+			  struct amd_interrupt_entry *entry)
+{
+	uint64_t word[2];
+
+	*entry = (struct amd_interrupt_entry){0};
+	if (bypassed(e, devid))
+		return;
+	if (!devtab_load(e, devid, 1, word, &entry->fault)) {
+		entry->valid = word[0] & AMD_DTE2_IV;
+		entry->word = word[0];
+		if (entry->valid && (word[0] & AMD_DTE2_RESERVED || word[1] & AMD_DTE3_RESERVED))
+			entry->fault = (struct amd_fault){.code = AMD_ILLEGAL_DEV_TABLE_ENTRY,
+							  .flags = AMD_EVENT_RZ};
+	}
+	if (entry->fault.code)
+		entry->fault.flags |= AMD_EVENT_I;
+}
+
+void amd_iommu_engine_device_state(struct amd_iommu_engine *e, uint16_t devid,
+				   struct amd_device_state *state)
+{
+	struct amd_translation_entry entry;
+
+	amd_devtab_translation(e, devid, &entry);
+	*state = entry.state;
+}
