@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 obj-y += amd/command.o
 obj-y += amd/devtab.o
+obj-y += amd/dma.o
 obj-y += amd/engine.o
 obj-y += amd/event.o
+obj-y += amd/iotlb.o
 obj-y += amd/leaves.o
 obj-y += amd/register.o
 obj-y += amd/walk.o

@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: Apache-2.0
+/* A requester's view of memory through the unit: a dma_space (reference sections 7.1 to 7.3). */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "iommufd/amd/internal.h"
+
+#define NO_DOMAIN 0x10000u /* domains have 16 bits */
+
+struct amd_space {
+	struct dma_space ds;
+	struct amd_iommu_engine *e;
+	struct amd_space *next;
+	uint16_t devid;
+	_Atomic uint64_t generation; /* of everything below; starts at 1 */
+	_Atomic uint32_t domain;     /* of the translations cached, or NO_DOMAIN */
+	_Atomic uint64_t identity;   /* generation << 2 | prot, where IOVA = GPA */
+	_Atomic uint64_t hits, misses;
+	struct amd_iotlb tlb;
+};
+
+/* ---- invalidation ---- */
+
+static void space_drop(struct amd_space *space)
+{
+	atomic_fetch_add(&space->generation, 1);
+}
+
+/*
+ * A translation publishes its domain before it reads the tables. If that comes too late to be seen
+ * here, then the tables are read after the change that this invalidation is about.
+ */
+void amd_spaces_drop_domain(struct amd_iommu_engine *e, uint16_t domain)
+{
+	for (struct amd_space *space = e->spaces; space; space = space->next)
+		if (atomic_load(&space->domain) == domain)
+			space_drop(space);
+}
+
+void amd_spaces_drop_device(struct amd_iommu_engine *e, uint16_t devid)
+{
+	for (struct amd_space *space = e->spaces; space; space = space->next)
+		if (space->devid == devid)
+			space_drop(space);
+}
+
+void amd_spaces_drop_all(struct amd_iommu_engine *e)
+{
+	for (struct amd_space *space = e->spaces; space; space = space->next)
+		space_drop(space);
+}
+
+/* ---- translation ---- */
+
+static void space_report(struct amd_space *space, struct amd_fault *fault,
+			 const struct amd_translation_entry *entry)
+{
+	struct amd_iommu_engine *e = space->e;
+	const uint64_t bit = BIT(space->devid % 64);
+
+	amd_count(&e->counters.faults);
+	if (fault->code == AMD_IO_PAGE_FAULT) {
+		if (entry->suppress_all)
+			return;
+		if (entry->suppress_more &&
+		    atomic_fetch_or_explicit(&e->reported[space->devid / 64], bit,
+					     memory_order_relaxed) &
+			    bit)
+			return;
+	}
+	amd_event_log(e, space->devid, fault);
+}
+
+/* Looks the tables up and caches what they say. */
+static int space_translate_miss(struct amd_space *space, uint64_t generation, uint64_t iova,
+				unsigned access, struct amd_leaf *leaf)
+{
+	struct amd_iommu_engine *e = space->e;
+	struct amd_translation_entry entry;
+	const struct amd_device_state *state = &entry.state;
+	struct amd_fault fault;
+
+	amd_devtab_translation(e, space->devid, &entry);
+	atomic_store(&space->domain, state->domain);
+	fault = entry.fault;
+	if (state->kind == AMD_TRANSLATION_BLOCKED)
+		goto refuse;
+	if (access & ~state->prot) {
+		fault.code = AMD_IO_PAGE_FAULT;
+		fault.flags = AMD_EVENT_PR | AMD_EVENT_PE;
+		goto refuse;
+	}
+	if (state->kind == AMD_TRANSLATION_IDENTITY) {
+		atomic_store_explicit(&space->identity, generation << 2 | state->prot,
+				      memory_order_release);
+		*leaf = (struct amd_leaf){.gpa = 0, .shift = 63, .prot = state->prot};
+		return 0;
+	}
+
+	amd_count(&e->counters.walks);
+	if (amd_walk_translate(e->config.memory, state, iova, access, leaf, &fault))
+		goto refuse;
+	amd_iotlb_insert(&space->tlb, generation, iova, leaf);
+	return 0;
+
+refuse:
+	fault.domain = state->domain;
+	if (access & DMA_WRITE)
+		fault.flags |= AMD_EVENT_RW;
+	if (fault.code != AMD_DEV_TAB_HARDWARE_ERROR && fault.code != AMD_PAGE_TAB_HARDWARE_ERROR)
+		fault.address = iova;
+	/* These two name no domain: 48882 gives the field no meaning there. */
+	if (fault.code == AMD_ILLEGAL_DEV_TABLE_ENTRY || fault.code == AMD_DEV_TAB_HARDWARE_ERROR)
+		fault.domain = 0;
+	space_report(space, &fault, &entry);
+	return -EFAULT;
+}
+
+/* The guest physical address of IOVA, and how many bytes from there on are contiguous. */
+static int space_translate(struct amd_space *space, uint64_t iova, unsigned access, uint64_t *gpa,
+			   uint64_t *run)
+{
+	/* Before the tables are looked at: see amd_spaces_drop_domain(). */
+	const uint64_t generation = atomic_load(&space->generation);
+	const uint64_t identity = atomic_load_explicit(&space->identity, memory_order_acquire);
+	struct amd_leaf leaf;
+
+	if (identity >> 2 == generation && !(access & ~identity)) {
+		amd_count(&space->hits);
+		*gpa = iova;
+		*run = ~UINT64_C(0);
+		return 0;
+	}
+	if (amd_iotlb_lookup(&space->tlb, generation, iova, &leaf) && !(access & ~leaf.prot)) {
+		amd_count(&space->hits);
+	} else {
+		amd_count(&space->misses);
+		if (space_translate_miss(space, generation, iova, access, &leaf))
+			return -EFAULT;
+	}
+	if (leaf.shift == 63) {
+		*gpa = iova;
+		*run = ~UINT64_C(0);
+		return 0;
+	}
+	*gpa = leaf.gpa | (iova & (BIT(leaf.shift) - 1));
+	*run = BIT(leaf.shift) - (iova & (BIT(leaf.shift) - 1));
+	return 0;
+}
+
+/*
+ * How many bytes from IOVA on are open to DMA at all. Devices raise messages through their msi_sink
+ * and not through here, so that every access to the interrupt window is a wrong one.
+ */
+static int space_open_bytes(struct amd_space *space, uint64_t iova, unsigned access, uint64_t *open)
+{
+	*open = ~UINT64_C(0);
+	for (unsigned i = 0; i < ARRAY_SIZE(amd_closed_ranges); i++) {
+		const struct amd_closed_range *closed = &amd_closed_ranges[i];
+		struct amd_fault fault = {.code = AMD_INVALID_DEVICE_REQUEST, .address = iova};
+		unsigned type;
+
+		if (iova > closed->last)
+			continue;
+		if (iova < closed->first) {
+			*open = closed->first - iova;
+			return 0;
+		}
+		/* Where the unit does not stand in the way, there is no RAM either. */
+		if (!amd_enabled(space->e) || space->devid == space->e->config.devid)
+			return -EFAULT;
+		if (closed->first == AMD_HT_RANGE_FIRST)
+			type = AMD_INVALID_RESERVED_RANGE;
+		else if (access & DMA_READ)
+			type = AMD_INVALID_READ_OR_NON_POSTED;
+		else
+			type = AMD_INVALID_INTERRUPT_WRITE;
+		fault.flags = FIELD_PREP(AMD_EVENT_IDTYPE, type);
+		amd_count(&space->e->counters.faults);
+		amd_event_log(space->e, space->devid, &fault);
+		return -EFAULT;
+	}
+	return 0;
+}
+
+/* ---- the dma_space ---- */
+
+struct segments {
+	struct dma_segment *seg;
+	unsigned used, max;
+};
+
+/* Appends [gpa, gpa + len). What is not RAM is a master abort, which the unit knows nothing of. */
+static int segments_add(struct segments *s, const struct guest_memory *gm, uint64_t gpa,
+			uint64_t len)
+{
+	while (len) {
+		struct dma_segment *tail = s->used ? &s->seg[s->used - 1] : NULL;
+		const struct guest_region *r = NULL;
+		uint64_t here;
+		uint8_t *host;
+
+		for (unsigned i = 0; i < gm->count && !r; i++)
+			if (gpa >= gm->region[i].gpa &&
+			    gpa - gm->region[i].gpa < gm->region[i].size)
+				r = &gm->region[i];
+		if (!r)
+			return -EFAULT;
+		here = r->size - (gpa - r->gpa);
+		if (here > len)
+			here = len;
+		host = r->host + (gpa - r->gpa);
+
+		if (tail && (uint8_t *)tail->host + tail->len == host) {
+			tail->len += here;
+		} else {
+			if (s->used == s->max)
+				return -E2BIG;
+			s->seg[s->used++] = (struct dma_segment){.host = host, .len = here};
+		}
+		gpa += here;
+		len -= here;
+	}
+	return 0;
+}
+
+static int space_map(struct dma_space *ds, uint64_t iova, uint64_t len, unsigned access,
+		     struct dma_segment *seg, unsigned max)
+{
+	struct amd_space *space = container_of(ds, struct amd_space, ds);
+	struct segments s = {.seg = seg, .max = max};
+	int ret;
+
+	if (!len || iova + (len - 1) < iova)
+		return -EINVAL;
+	while (len) {
+		uint64_t gpa, run, open;
+
+		ret = space_open_bytes(space, iova, access, &open);
+		if (!ret)
+			ret = space_translate(space, iova, access, &gpa, &run);
+		if (ret)
+			return ret;
+		if (run > open)
+			run = open;
+		if (run > len)
+			run = len;
+		ret = segments_add(&s, space->e->config.memory, gpa, run);
+		if (ret)
+			return ret;
+		iova += run;
+		len -= run;
+	}
+	return (int)s.used;
+}
+
+static uint64_t space_generation(struct dma_space *ds)
+{
+	return atomic_load(&container_of(ds, struct amd_space, ds)->generation);
+}
+
+static const struct dma_space_ops space_ops = {
+	.map = space_map,
+	.generation = space_generation,
+};
+
+int amd_iommu_dma_space_new(struct amd_iommu_engine *e, uint16_t devid, struct dma_space **ds)
+{
+	struct amd_space *space = calloc(1, sizeof(*space));
+	int ret;
+
+	if (!space)
+		return -ENOMEM;
+	space->ds.ops = &space_ops;
+	space->e = e;
+	space->devid = devid;
+	atomic_init(&space->generation, 1);
+	atomic_init(&space->domain, NO_DOMAIN);
+
+	amd_engine_lock(e);
+	ret = amd_watch_get(e, devid);
+	if (!ret) {
+		space->next = e->spaces;
+		e->spaces = space;
+	}
+	amd_engine_unlock(e);
+	if (ret) {
+		free(space);
+		return ret;
+	}
+	*ds = &space->ds;
+	return 0;
+}
+
+static void counter_move(_Atomic uint64_t *to, const _Atomic uint64_t *from)
+{
+	atomic_fetch_add_explicit(to, atomic_load_explicit(from, memory_order_relaxed),
+				  memory_order_relaxed);
+}
+
+void amd_iommu_dma_space_free(struct dma_space *ds)
+{
+	struct amd_space *space, **at;
+	struct amd_iommu_engine *e;
+
+	if (!ds)
+		return;
+	space = container_of(ds, struct amd_space, ds);
+	e = space->e;
+	amd_engine_lock(e);
+	for (at = &e->spaces; *at != space; at = &(*at)->next)
+		;
+	*at = space->next;
+	amd_watch_put(e, space->devid);
+	counter_move(&e->counters.iotlb_hits, &space->hits);
+	counter_move(&e->counters.translations, &space->hits);
+	counter_move(&e->counters.translations, &space->misses);
+	amd_engine_unlock(e);
+	free(space);
+}
+
+void amd_spaces_stats(const struct amd_iommu_engine *e, struct amd_iommu_stats *stats)
+{
+	for (const struct amd_space *space = e->spaces; space; space = space->next) {
+		uint64_t hits = atomic_load_explicit(&space->hits, memory_order_relaxed);
+
+		stats->iotlb_hits += hits;
+		stats->translations +=
+			hits + atomic_load_explicit(&space->misses, memory_order_relaxed);
+	}
+}
