@@ -9,3 +9,4 @@ obj-y += amd/iotlb.o
 obj-y += amd/leaves.o
 obj-y += amd/register.o
 obj-y += amd/walk.o
+obj-y += iommufd.o kernel.o
