@@ -23,7 +23,8 @@
 #include "postern/guest_memory.h"
 
 struct iommufd;
-struct amd_iommu_engine; /* iommufd/amd/engine.h */
+struct amd_iommu_engine;   /* iommufd/amd/engine.h */
+struct amd_iommu_features; /* there too */
 
 /*
  * The kernel transport. FD >= 0 is a descriptor of /dev/iommu, which the context then owns; -1
@@ -112,6 +113,13 @@ void iommufd_viommu_command_count(const struct iommufd *ctx, uint64_t *set, uint
  * as binding a VFIO device does in the kernel. -EOPNOTSUPP on the kernel transport.
  */
 int iommufd_soft_device_add(struct iommufd *ctx, uint32_t *dev_id);
+/*
+ * What the soft IOMMU can do and the requester id of the unit's own PCI function: GET_HW_INFO says
+ * so and vIOMMUs allocated from then on have it. Initially AMD_IOMMU_EFR_DEFAULT,
+ * AMD_IOMMU_EFR2_DEFAULT and 0.
+ */
+int iommufd_soft_set_hw(struct iommufd *ctx, const struct amd_iommu_features *features,
+			uint16_t devid);
 /* The engine behind a soft vIOMMU, or NULL; valid until the vIOMMU is destroyed. */
 struct amd_iommu_engine *iommufd_soft_viommu_engine(struct iommufd *ctx, uint32_t viommu_id);
 

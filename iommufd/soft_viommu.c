@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Soft vIOMMUs of the AMD type: allocation, hardware queues and VIOMMU_COMMAND, in front of a
+ * driver that knows registers.
+ *
+ * The soft driver honours every register that the engine has; the hardware ABI as posted knows 18h,
+ * 170h and 178h only.
+ */
+#include <errno.h>
+
+#include "iommufd/soft.h"
+
+/* Ring base registers: base in 51:12, log2 of the entries in 59:56 (48882 section 3.4). */
+#define RING_BASE	 GENMASK(51, 12)
+#define RING_LENGTH	 GENMASK(59, 56)
+#define RING_LENGTH_MIN	 8u
+#define RING_LENGTH_MAX	 15u
+#define RING_ENTRY_SIZE	 16u
+#define RING_RESET_VALUE FIELD_PREP(RING_LENGTH, RING_LENGTH_MIN)
+
+/* By queue type less IOMMU_HW_QUEUE_TYPE_AMD_CMD. */
+static const uint16_t ring_register[SOFT_QUEUES] = {0x08, 0x10, 0x38};
+
+const struct iommufd_soft_driver iommufd_soft_engine_driver = {
+	.create = amd_iommu_engine_new,
+	.destroy = amd_iommu_engine_free,
+	.set = amd_iommu_engine_set,
+	.get = amd_iommu_engine_get,
+};
+
+static int viommu_init(struct soft_call *call, struct soft_viommu *viommu)
+{
+	const struct iommu_viommu_alloc *cmd = call->cmd;
+	struct iommu_viommu_amd *data = (void *)(uintptr_t)cmd->data_uptr;
+	struct amd_iommu_config config = {.memory = call->soft->memory};
+	int rc;
+
+	if (cmd->data_len != sizeof(*data))
+		return -EINVAL;
+	if (!data)
+		return -EFAULT;
+	pthread_mutex_lock(&call->soft->lock);
+	config.features = call->soft->features;
+	config.devid = call->soft->devid;
+	pthread_mutex_unlock(&call->soft->lock);
+	viommu->driver = call->soft->driver;
+	rc = viommu->driver->create(&config, &viommu->engine);
+	if (rc)
+		return rc;
+	/* No VF page: registers from 2000h up are reached by VIOMMU_COMMAND too. */
+	data->out_vfmmio_mmap_offset = 0;
+	pthread_mutex_init(&viommu->lock, NULL);
+	return 0;
+}
+
+int soft_viommu_alloc(struct soft_call *call)
+{
+	struct iommu_viommu_alloc *cmd = call->cmd;
+	struct iommufd_soft *soft = call->soft;
+	struct soft_viommu *viommu;
+	struct soft_device *device;
+	struct soft_hwpt *hwpt;
+	int rc;
+
+	if (cmd->flags || cmd->type == IOMMU_VIOMMU_TYPE_DEFAULT)
+		return -EOPNOTSUPP;
+	device = soft_object_get(soft, cmd->dev_id, SOFT_DEVICE);
+	if (!device)
+		return -ENOENT;
+	if (cmd->type != IOMMU_VIOMMU_TYPE_AMD) {
+		rc = -EOPNOTSUPP;
+		goto out_device;
+	}
+	hwpt = soft_object_get(soft, cmd->hwpt_id, SOFT_HWPT);
+	if (!hwpt) {
+		rc = -ENOENT;
+		goto out_device;
+	}
+	if (!hwpt->nest_parent) {
+		rc = -EINVAL;
+		goto out_hwpt;
+	}
+	viommu = soft_object_new(soft, SOFT_VIOMMU, sizeof(*viommu));
+	if (!viommu) {
+		rc = -ENOMEM;
+		goto out_hwpt;
+	}
+	rc = viommu_init(call, viommu);
+	if (rc) {
+		soft_object_abort(soft, viommu);
+		goto out_hwpt;
+	}
+	soft_object_hold(soft, hwpt);
+	viommu->hwpt = hwpt;
+	cmd->out_viommu_id = viommu->object.id;
+	soft_respond(call);
+	soft_object_publish(soft, viommu);
+out_hwpt:
+	soft_object_put(soft, hwpt);
+out_device:
+	soft_object_put(soft, device);
+	return rc;
+}
+
+void soft_viommu_destroy(struct iommufd_soft *soft, struct soft_object *object)
+{
+	struct soft_viommu *viommu = container_of(object, struct soft_viommu, object);
+
+	viommu->driver->destroy(viommu->engine);
+	pthread_mutex_destroy(&viommu->lock);
+	soft_object_put(soft, viommu->hwpt);
+}
+
+/* LENGTH in bytes to the register's code; -EINVAL for what no ring can be. */
+static int ring_value(uint64_t base, uint64_t length, uint64_t *value)
+{
+	uint64_t entries = length / RING_ENTRY_SIZE;
+	unsigned code;
+
+	if ((base & ~RING_BASE) || !is_power_of_2(length) || entries < BIT(RING_LENGTH_MIN) ||
+	    entries > BIT(RING_LENGTH_MAX))
+		return -EINVAL;
+	code = (unsigned)__builtin_ctzll(entries);
+	*value = base | FIELD_PREP(RING_LENGTH, code);
+	return 0;
+}
+
+static int hw_queue_start(struct soft_viommu *viommu, unsigned slot, uint64_t value)
+{
+	int rc = -EEXIST;
+
+	pthread_mutex_lock(&viommu->lock);
+	if (!viommu->queue[slot]) {
+		rc = viommu->driver->set(viommu->engine, ring_register[slot], value);
+		viommu->queue[slot] = !rc;
+	}
+	pthread_mutex_unlock(&viommu->lock);
+	return rc;
+}
+
+int soft_hw_queue_alloc(struct soft_call *call)
+{
+	struct iommu_hw_queue_alloc *cmd = call->cmd;
+	struct soft_viommu *viommu;
+	struct soft_hw_queue *queue;
+	uint64_t value;
+	int rc;
+
+	if (cmd->flags || cmd->type == IOMMU_HW_QUEUE_TYPE_DEFAULT)
+		return -EOPNOTSUPP;
+	if (!cmd->length)
+		return -EINVAL;
+	if (cmd->nesting_parent_iova + (cmd->length - 1) < cmd->nesting_parent_iova)
+		return -EOVERFLOW;
+	viommu = soft_object_get(call->soft, cmd->viommu_id, SOFT_VIOMMU);
+	if (!viommu)
+		return -ENOENT;
+	if (cmd->type < IOMMU_HW_QUEUE_TYPE_AMD_CMD || cmd->type > IOMMU_HW_QUEUE_TYPE_AMD_PPR) {
+		rc = -EOPNOTSUPP;
+		goto out_viommu;
+	}
+	/* One queue of each type. */
+	rc = cmd->index ? -EINVAL : ring_value(cmd->nesting_parent_iova, cmd->length, &value);
+	if (rc)
+		goto out_viommu;
+	queue = soft_object_new(call->soft, SOFT_HW_QUEUE, sizeof(*queue));
+	if (!queue) {
+		rc = -ENOMEM;
+		goto out_viommu;
+	}
+	queue->viommu = viommu;
+	queue->slot = cmd->type - IOMMU_HW_QUEUE_TYPE_AMD_CMD;
+	rc = hw_queue_start(viommu, queue->slot, value);
+	if (rc) {
+		soft_object_abort(call->soft, queue);
+		goto out_viommu;
+	}
+	soft_object_hold(call->soft, viommu);
+	cmd->out_hw_queue_id = queue->object.id;
+	soft_respond(call);
+	soft_object_publish(call->soft, queue);
+out_viommu:
+	soft_object_put(call->soft, viommu);
+	return rc;
+}
+
+void soft_hw_queue_destroy(struct iommufd_soft *soft, struct soft_object *object)
+{
+	struct soft_hw_queue *queue = container_of(object, struct soft_hw_queue, object);
+	struct soft_viommu *viommu = queue->viommu;
+
+	pthread_mutex_lock(&viommu->lock);
+	/* A ring that still runs stays where it is, as the register would. */
+	viommu->driver->set(viommu->engine, ring_register[queue->slot], RING_RESET_VALUE);
+	viommu->queue[queue->slot] = false;
+	pthread_mutex_unlock(&viommu->lock);
+	soft_object_put(soft, viommu);
+}
+
+int soft_viommu_command(struct soft_call *call)
+{
+	const struct iommu_viommu_command *cmd = call->cmd;
+	struct soft_viommu *viommu;
+	uint64_t value;
+	int rc;
+
+	if (cmd->__reserved)
+		return -EOPNOTSUPP;
+	if (cmd->op != IOMMU_VIOMMU_COMMAND_OP_SET && cmd->op != IOMMU_VIOMMU_COMMAND_OP_GET)
+		return -EOPNOTSUPP;
+	viommu = soft_object_get(call->soft, cmd->object_id, SOFT_VIOMMU);
+	if (!viommu)
+		return -ENOENT;
+	pthread_mutex_lock(&viommu->lock);
+	if (cmd->op == IOMMU_VIOMMU_COMMAND_OP_SET)
+		rc = viommu->driver->set(viommu->engine, cmd->index, cmd->val64);
+	else
+		rc = viommu->driver->get(viommu->engine, cmd->index, &value);
+	pthread_mutex_unlock(&viommu->lock);
+	soft_object_put(call->soft, viommu);
+	/* GET answers in val64 alone; SET leaves the caller's structure as it was. */
+	if (!rc && cmd->op == IOMMU_VIOMMU_COMMAND_OP_GET)
+		((struct iommu_viommu_command *)call->user)->val64 = value;
+	return rc;
+}
