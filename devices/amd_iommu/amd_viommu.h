@@ -20,6 +20,9 @@
 #define AMD_VIOMMU_WINDOW_SIZE UINT64_C(0x4000)
 /* Offset of the capability block in the function's configuration space, as the IVRS names it. */
 #define AMD_VIOMMU_CAPABILITY 0x40
+/* Address sizes that its miscellaneous information and the IVRS must agree on. */
+#define AMD_VIOMMU_PHYSICAL_BITS 52
+#define AMD_VIOMMU_VIRTUAL_BITS	 64
 
 enum viommu_queue { VIOMMU_QUEUE_COMMAND, VIOMMU_QUEUE_EVENT, VIOMMU_QUEUE_PPR };
 
@@ -38,6 +41,11 @@ struct viommu_port_ops {
 	/* Registers of the VF page (2000h and up): heads, tails, status. */
 	int (*vf_page_write)(struct viommu_port *port, uint16_t offset, uint64_t value);
 	int (*vf_page_read)(struct viommu_port *port, uint16_t offset, uint64_t *value);
+	/*
+	 * What became of a register below 2000h that was written (a unit ignores a ring base while
+	 * the ring runs). -EOPNOTSUPP where the unit cannot say: then it counts as taken.
+	 */
+	int (*register_read)(struct viommu_port *port, uint16_t offset, uint64_t *value);
 	/* A device behind this unit: guest requester id, and its id in the iommufd context. */
 	int (*vdevice_add)(struct viommu_port *port, uint16_t devid, uint32_t dev_id);
 	void (*reset)(struct viommu_port *port);
@@ -51,7 +59,9 @@ struct viommu_port {
 
 /*
  * A port on a vIOMMU object that this call allocates in CTX (IOAS, nest parent, vIOMMU). CTX must
- * outlive the port. ENGINE receives the engine behind it for a soft context, else NULL.
+ * outlive the port. ENGINE receives the engine behind it for a soft context, else NULL. The port's
+ * features are those of FEATURES that GET_HW_INFO has too (iommufd_soft_set_hw()); what is missing
+ * is said. -EOPNOTSUPP: this iommufd cannot do it.
  */
 int viommu_iommufd_port_new(struct iommufd *ctx, const struct amd_iommu_features *features,
 			    struct viommu_port **port, struct amd_iommu_engine **engine);
@@ -60,7 +70,7 @@ struct amd_viommu;
 
 struct amd_viommu_config {
 	uint64_t window;	  /* GPA of the register window, 16 KiB aligned */
-	struct viommu_port *port; /* owned by the vIOMMU from then on */
+	struct viommu_port *port; /* the vIOMMU's once it exists: freed with it */
 	struct bus *mmio;
 	struct pci_root *root;
 	uint8_t devfn;

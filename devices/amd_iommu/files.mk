@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+obj-y += amd_viommu.o window.o iommufd_port.o

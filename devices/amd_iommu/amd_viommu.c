@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The vIOMMU's PCI function: its capability block (48882 section 3.2) tells where the register
+ * window is, and its MSI carries the unit's own interrupts.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "devices/amd_iommu/internal.h"
+#include "postern/log.h"
+
+#define VIOMMU_CLASS  0x080600 /* base system peripheral, IOMMU */
+#define VIOMMU_VENDOR 0x1022
+#define VIOMMU_DEVICE 0x1419
+
+#define CAPABILITY_ID	  0x0f
+#define CAPABILITY_LENGTH 0x18
+/* Upper half of the header: type and revision, then what the unit has. */
+#define HEADER_TYPE	(3u << 0)
+#define HEADER_REVISION (1u << 3)
+/* Software flushes after it maps, too: assigned devices follow guest tables by what is flushed. */
+#define HEADER_NP_CACHE (1u << 10)
+#define HEADER_EFR_SUP	(1u << 11)
+#define HEADER_CAP_EXT	(1u << 12)
+#define BASE_LOW	0x04
+#define BASE_HIGH	0x08
+#define MISC_INFO_0	0x10
+#define BASE_ENABLE	1u
+
+struct amd_viommu {
+	struct pci_function function;
+	struct viommu_window window;
+	struct bus *mmio;
+	uint64_t base;
+};
+
+static void viommu_reset(struct pci_function *fn)
+{
+	viommu_window_reset(&container_of(fn, struct amd_viommu, function)->window);
+}
+
+static const struct pci_function_ops viommu_function_ops = {
+	.reset = viommu_reset,
+};
+
+static int add_capability(struct amd_viommu *viommu)
+{
+	struct pci_function *fn = &viommu->function;
+	int at = pci_add_capability(fn, CAPABILITY_ID, CAPABILITY_LENGTH);
+
+	if (at < 0)
+		return at;
+	if (at != AMD_VIOMMU_CAPABILITY) {
+		log_error("%s: capability block at %#x instead of %#x, where the IVRS says it is",
+			  fn->name, (unsigned)at, AMD_VIOMMU_CAPABILITY);
+		return -EINVAL;
+	}
+	pci_set16(fn, (unsigned)at + 2,
+		  HEADER_TYPE | HEADER_REVISION | HEADER_NP_CACHE | HEADER_EFR_SUP |
+			  HEADER_CAP_EXT);
+	/* Enabled, so locked: the window stays where firmware tables put it. */
+	pci_set32(fn, (unsigned)at + BASE_LOW, (uint32_t)viommu->base | BASE_ENABLE);
+	pci_set32(fn, (unsigned)at + BASE_HIGH, (uint32_t)(viommu->base >> 32));
+	pci_set32(fn, (unsigned)at + MISC_INFO_0, VIOMMU_MISC_INFO_0);
+	return pci_add_msi(fn);
+}
+
+int amd_viommu_new(const struct amd_viommu_config *config, struct amd_viommu **out)
+{
+	static const struct pci_id id = {
+		.vendor = VIOMMU_VENDOR, .device = VIOMMU_DEVICE, .class_code = VIOMMU_CLASS};
+	struct bus_range range = {.base = config->window,
+				  .size = AMD_VIOMMU_WINDOW_SIZE,
+				  .ops = &viommu_window_ops,
+				  .name = "vIOMMU registers"};
+	struct amd_viommu *viommu;
+	int rc;
+
+	if (!is_aligned(config->window, AMD_VIOMMU_WINDOW_SIZE))
+		return -EINVAL;
+	viommu = calloc(1, sizeof(*viommu));
+	if (!viommu)
+		return -ENOMEM;
+	viommu->mmio = config->mmio;
+	viommu->base = config->window;
+	viommu_window_init(&viommu->window, config->port);
+	pci_function_init(&viommu->function, "vIOMMU", &viommu_function_ops, &id);
+	viommu->function.sink = config->sink;
+	rc = add_capability(viommu);
+	if (rc)
+		goto err_function;
+	range.opaque = &viommu->window;
+	rc = bus_add(config->mmio, &range);
+	if (rc)
+		goto err_function;
+	/* Last: a function cannot be taken off its root. */
+	rc = pci_root_add(config->root, &viommu->function, config->devfn);
+	if (rc)
+		goto err_bus;
+	*out = viommu;
+	return 0;
+
+err_bus:
+	bus_remove(config->mmio, config->window);
+err_function:
+	pci_function_fini(&viommu->function);
+	viommu_window_fini(&viommu->window);
+	free(viommu);
+	return rc;
+}
+
+void amd_viommu_free(struct amd_viommu *viommu)
+{
+	if (!viommu)
+		return;
+	bus_remove(viommu->mmio, viommu->base);
+	pci_function_fini(&viommu->function);
+	viommu->window.port->ops->free(viommu->window.port);
+	viommu_window_fini(&viommu->window);
+	free(viommu);
+}
+
+void amd_viommu_msi(struct amd_viommu *viommu)
+{
+	int rc = pci_msi_raise(&viommu->function);
+
+	if (rc)
+		log_guest("vIOMMU: its own interrupt was refused: %s", strerror(-rc));
+}
+
+struct amd_iommu_features amd_viommu_features(const struct amd_viommu *viommu)
+{
+	return viommu->window.port->features;
+}
+
+void amd_viommu_stats(const struct amd_viommu *viommu, struct amd_viommu_stats *stats)
+{
+	const struct viommu_window *w = &viommu->window;
+
+	stats->reads = atomic_load_explicit(&w->reads, memory_order_relaxed);
+	stats->writes = atomic_load_explicit(&w->writes, memory_order_relaxed);
+	stats->forwarded = atomic_load_explicit(&w->forwarded, memory_order_relaxed);
+	stats->ignored = atomic_load_explicit(&w->ignored, memory_order_relaxed);
+}
