@@ -99,8 +99,9 @@ struct kvm {
 	bool irqfd, ioeventfd, readonly_mem, immediate_exit;
 	unsigned max_slots, max_routes, max_cpus;
 	unsigned phys_bits;
-	uint64_t slots_used[16]; /* bitmap of memory slots in use */
-	pthread_mutex_t lock;	 /* slots and windows */
+	struct kvm_cpuid2 *cpuid; /* what KVM_GET_SUPPORTED_CPUID returned */
+	uint64_t slots_used[16];  /* bitmap of memory slots in use */
+	pthread_mutex_t lock;	  /* slots and windows */
 	struct kvm_window {
 		uint64_t gpa, size;
 		unsigned slot;
@@ -185,6 +186,9 @@ enum machine_end {
 };
 
 struct device_instance;
+
+/* Make m->window work on m->kvm. */
+void kvm_window_init(struct machine *m);
 
 /*
  * A kind of device that the machine can be given. Kconfig chooses which files are linked; each puts
