@@ -153,6 +153,7 @@ void irq_stats(const struct irq *irq, struct irq_stats *stats);
 /* ---- vCPUs ---- */
 
 struct machine;
+struct vcpu_reset_state;
 
 struct vcpu {
 	struct machine *machine;
@@ -162,6 +163,8 @@ struct vcpu {
 	pthread_t thread;
 	bool started; /* thread exists */
 	atomic_bool kick;
+	atomic_int tid;			      /* of the running thread, 0: none */
+	struct vcpu_reset_state *reset_state; /* as KVM made it */
 	uint64_t exits_mmio, exits_pio, exits_other;
 };
 
@@ -171,8 +174,16 @@ void vcpu_free(struct vcpu *vcpu);
 int vcpu_reset(struct vcpu *vcpu, const struct guest_entry *entry);
 /* Thread body: run until the machine pauses or stops. */
 void *vcpu_thread(void *vcpu);
-/* Make a vCPU leave KVM_RUN. Any thread. */
+/* Make a vCPU leave KVM_RUN and look at m->end and m->pausing. Any thread, signal handlers too. */
 void vcpu_kick(struct vcpu *vcpu);
+
+/*
+ * Returns when no vCPU is in guest code and none has an instruction half done; they stay so until
+ * machine_resume_vcpus(). Not nested, not from a vCPU thread, and with no lock held that a bus
+ * handler takes. A paused vCPU looks at m->end again when it is resumed.
+ */
+void machine_pause_vcpus(struct machine *m);
+void machine_resume_vcpus(struct machine *m);
 
 /* ---- the machine ---- */
 
@@ -236,6 +247,7 @@ struct machine {
 	atomic_uint drains;
 	pthread_mutex_t pause_lock;
 	pthread_cond_t pause_cond;
+	unsigned vcpus_running; /* inside vcpu_thread() */
 	unsigned vcpus_paused;
 	bool pausing;
 	void *private[8]; /* per device class, index by class order */
