@@ -48,11 +48,14 @@ int vfio_device_new(struct vfio_host *host, const struct vfio_device_config *con
 void vfio_device_free(struct vfio_device *device);
 
 struct vfio_host_stats {
-	uint64_t domains, maps, unmaps, bytes_mapped, attaches, syncs, failures;
+	uint64_t domains, bytes_mapped; /* now */
+	uint64_t maps, unmaps, attaches, syncs, failures;
+	uint64_t skipped; /* guest mappings that lead outside RAM */
 };
 void vfio_host_stats(const struct vfio_host *host, struct vfio_host_stats *stats);
 
-/* For doctor: every /dev/vfio/devices node, whether it opens, and its BDF; calls VISIT for each. */
+/* For doctor: every /dev/vfio/devices node, whether it opens (ERROR: 0, else
+ * the errno), and its BDF ("?" where sysfs does not say); calls VISIT for each. */
 void vfio_nodes_visit(void (*visit)(void *opaque, const char *node, const char *bdf, int error),
 		      void *opaque);
 
