@@ -1,0 +1,614 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Mirrors of guest translation domains, against an IOMMU whose tables are an array and an iommufd
+ * with the kernel's rules: no overlaps, only whole mappings can be unmapped.
+ */
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <string.h>
+
+#include "devices/vfio/shadow.h"
+#include "postern/dma_space.h"
+
+#define PAGE	 UINT64_C(0x1000)
+#define RW	 (DMA_READ | DMA_WRITE)
+#define MAPPINGS 4096u
+#define SPACES	 16u
+#define DEVICES	 2u
+#define RAM_LOW	 (64 * MIB)
+#define RAM_HIGH (4 * GIB)
+#define BASE	 1u
+#define BLOCKED	 2u
+
+struct mapping {
+	uint64_t iova, gpa, length;
+	unsigned prot;
+};
+
+/* The fake world. */
+static struct vfio_dma dma;
+static struct guest_memory memory = {
+	.count = 2,
+	.region = {{.gpa = 0, .size = RAM_LOW}, {.gpa = RAM_HIGH, .size = RAM_LOW}},
+};
+static struct vfio_follow follow;
+static struct vfio_follower follower[DEVICES];
+static struct amd_device_state device_state[DEVICES];
+static uint32_t device_ioas[DEVICES]; /* 0: detached */
+
+static struct mapping table[MAPPINGS]; /* the guest's leaves, ascending */
+static unsigned leaves;
+
+static struct {
+	bool live;
+	unsigned count;
+	struct mapping mapping[MAPPINGS];
+} space[SPACES];
+
+static unsigned map_calls, unmap_calls, attach_calls, fail_map_at, fail_attach_ioas, fail_alloc;
+static uint64_t walked; /* bytes asked for */
+static int fail_walk;
+
+static int fake_alloc(struct vfio_dma *d, uint32_t *ioas)
+{
+	(void)d;
+	if (fail_alloc)
+		return -ENOMEM;
+	for (uint32_t i = BLOCKED + 1; i < SPACES; i++) {
+		if (!space[i].live) {
+			space[i].live = true;
+			space[i].count = 0;
+			*ioas = i;
+			return 0;
+		}
+	}
+	return -ENOSPC;
+}
+
+static void fake_destroy(struct vfio_dma *d, uint32_t ioas)
+{
+	(void)d;
+	cr_assert(space[ioas].live);
+	for (unsigned i = 0; i < DEVICES; i++)
+		cr_assert_neq(device_ioas[i], ioas, "destroyed under a device");
+	space[ioas].live = false;
+	space[ioas].count = 0;
+}
+
+static int fake_map(struct vfio_dma *d, uint32_t ioas, uint64_t iova, uint64_t gpa, uint64_t length,
+		    unsigned prot)
+{
+	(void)d;
+	cr_assert(space[ioas].live);
+	cr_assert(is_aligned(iova | gpa | length, PAGE) && length && prot && !(prot & ~RW));
+	map_calls++;
+	if (fail_map_at && map_calls == fail_map_at)
+		return -ENOMEM;
+	for (unsigned i = 0; i < space[ioas].count; i++) {
+		const struct mapping *m = &space[ioas].mapping[i];
+
+		if (iova < m->iova + m->length && m->iova < iova + length)
+			return -EEXIST;
+	}
+	cr_assert_lt(space[ioas].count, MAPPINGS);
+	space[ioas].mapping[space[ioas].count++] = (struct mapping){iova, gpa, length, prot};
+	return 0;
+}
+
+static int fake_unmap(struct vfio_dma *d, uint32_t ioas, uint64_t iova, uint64_t length)
+{
+	(void)d;
+	unmap_calls++;
+	for (unsigned i = 0; i < space[ioas].count; i++) {
+		struct mapping *m = &space[ioas].mapping[i];
+
+		if (m->iova == iova && m->length == length) {
+			*m = space[ioas].mapping[--space[ioas].count];
+			return 0;
+		}
+	}
+	return -ENOENT;
+}
+
+static int fake_attach(struct vfio_dma *d, void *device, uint32_t ioas)
+{
+	(void)d;
+	cr_assert(space[ioas].live);
+	attach_calls++;
+	if (fail_attach_ioas && ioas == fail_attach_ioas)
+		return -EINVAL;
+	*(uint32_t *)device = ioas;
+	return 0;
+}
+
+static void fake_detach(struct vfio_dma *d, void *device)
+{
+	(void)d;
+	*(uint32_t *)device = 0;
+}
+
+static void fake_state(struct vfio_dma *d, uint16_t devid, struct amd_device_state *state)
+{
+	(void)d;
+	*state = device_state[devid];
+}
+
+static int fake_walk(struct vfio_dma *d, const struct amd_device_state *state, uint64_t iova,
+		     uint64_t last, uint64_t budget, vfio_leaf_visit *visit, void *opaque)
+{
+	(void)d;
+	(void)budget;
+	cr_assert_eq(state->kind, AMD_TRANSLATION_V1);
+	walked += last - iova;
+	if (fail_walk)
+		return fail_walk;
+	for (unsigned i = 0; i < leaves; i++) {
+		const struct mapping *m = &table[i];
+		uint64_t m_last = m->iova + (m->length - 1);
+		uint64_t from = m->iova > iova ? m->iova : iova;
+		uint64_t to = m_last < last ? m_last : last;
+		int ret;
+
+		if (from > to)
+			continue;
+		ret = visit(opaque, from, m->gpa + (from - m->iova), to - from + 1, m->prot);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
+static const struct vfio_dma_ops fake_ops = {
+	.ioas_alloc = fake_alloc,
+	.ioas_destroy = fake_destroy,
+	.map = fake_map,
+	.unmap = fake_unmap,
+	.attach = fake_attach,
+	.detach = fake_detach,
+	.device_state = fake_state,
+	.walk = fake_walk,
+};
+
+/* The guest's table: pages leaf by leaf. */
+static void leaf(uint64_t iova, uint64_t gpa, uint64_t length, unsigned prot)
+{
+	unsigned at = 0;
+
+	while (at < leaves && table[at].iova < iova)
+		at++;
+	memmove(&table[at + 1], &table[at], (leaves - at) * sizeof(table[0]));
+	table[at] = (struct mapping){iova, gpa, length, prot};
+	leaves++;
+}
+
+static void pages(uint64_t iova, uint64_t gpa, unsigned count, unsigned prot)
+{
+	for (unsigned i = 0; i < count; i++)
+		leaf(iova + i * PAGE, gpa + i * PAGE, PAGE, prot);
+}
+
+static void unleaf(uint64_t iova)
+{
+	for (unsigned i = 0; i < leaves; i++) {
+		if (table[i].iova == iova) {
+			memmove(&table[i], &table[i + 1], (leaves - i - 1) * sizeof(table[0]));
+			leaves--;
+			return;
+		}
+	}
+	cr_assert_fail("no such leaf");
+}
+
+static const struct mapping *at(uint32_t ioas, uint64_t iova)
+{
+	for (unsigned i = 0; i < space[ioas].count; i++) {
+		const struct mapping *m = &space[ioas].mapping[i];
+
+		if (iova >= m->iova && iova < m->iova + m->length)
+			return m;
+	}
+	return NULL;
+}
+
+static void expect(uint32_t ioas, uint64_t iova, uint64_t gpa, unsigned prot)
+{
+	const struct mapping *m = at(ioas, iova);
+
+	cr_assert(m, "%#llx is not mapped", (unsigned long long)iova);
+	cr_assert_eq(m->gpa + (iova - m->iova), gpa);
+	cr_assert_eq(m->prot, prot);
+}
+
+/* The mirror says what the table says, page by page of the table, and nothing more. */
+static void expect_mirror(uint32_t ioas)
+{
+	uint64_t in_table = 0, in_space = 0;
+
+	for (unsigned i = 0; i < leaves; i++) {
+		for (uint64_t o = 0; o < table[i].length; o += PAGE)
+			expect(ioas, table[i].iova + o, table[i].gpa + o, table[i].prot);
+		in_table += table[i].length;
+	}
+	for (unsigned i = 0; i < space[ioas].count; i++)
+		in_space += space[ioas].mapping[i].length;
+	cr_assert_eq(in_table, in_space);
+}
+
+static struct amd_device_state v1(uint16_t domain, uint64_t root)
+{
+	return (struct amd_device_state){
+		.kind = AMD_TRANSLATION_V1, .domain = domain, .prot = RW, .root = root, .mode = 3};
+}
+
+static void setup(void)
+{
+	dma.ops = &fake_ops;
+	dma.memory = &memory;
+	space[BASE].live = space[BLOCKED].live = true;
+	vfio_follow_init(&follow, &dma);
+	follow.base = BASE;
+	follow.blocked = BLOCKED;
+	for (unsigned i = 0; i < DEVICES; i++) {
+		follower[i] = (struct vfio_follower){
+			.devid = (uint16_t)i, .device = &device_ioas[i], .name = "test"};
+		device_state[i] =
+			(struct amd_device_state){.kind = AMD_TRANSLATION_IDENTITY, .prot = RW};
+		cr_assert_eq(vfio_follow_add(&follow, &follower[i]), 0);
+		cr_assert_eq(device_ioas[i], BASE);
+	}
+	map_calls = unmap_calls = attach_calls = 0;
+}
+
+static void teardown(void)
+{
+	for (unsigned i = 0; i < DEVICES; i++)
+		vfio_follow_remove(&follow, &follower[i]);
+	cr_assert_null(follow.domains);
+	cr_assert_eq(dma.counters.domains, 0);
+	cr_assert_eq(dma.counters.bytes_mapped, 0);
+	for (uint32_t i = BLOCKED + 1; i < SPACES; i++)
+		cr_assert_not(space[i].live, "IOAS %u leaks", i);
+	vfio_follow_fini(&follow);
+}
+
+TestSuite(vfio_shadow, .init = setup, .fini = teardown);
+
+static uint32_t move(unsigned device, struct amd_device_state state)
+{
+	device_state[device] = state;
+	vfio_follow_device_changed(&follow, (uint16_t)device);
+	return device_ioas[device];
+}
+
+Test(vfio_shadow, runs_are_joined_and_cut_at_lines)
+{
+	uint32_t ioas;
+
+	/* 3 pages in a row, one elsewhere, then one adjacent by IOVA only. */
+	pages(0x10000, 0x100000, 3, RW);
+	leaf(0x13000, 0x900000, PAGE, RW);
+	leaf(0x20000, 0x200000, PAGE, DMA_READ);
+	leaf(0x21000, 0x201000, PAGE, RW);
+	/* 8 MiB from the middle of a line. */
+	pages(5 * MIB, 8 * MIB, 512, RW);
+	ioas = move(0, v1(9, 0x5000));
+	cr_assert_gt(ioas, BLOCKED);
+	expect_mirror(ioas);
+	cr_assert_eq(at(ioas, 0x10000)->length, 3 * PAGE);
+	cr_assert_eq(at(ioas, 0x13000)->length, PAGE);
+	cr_assert_eq(at(ioas, 0x20000)->length, PAGE);
+	cr_assert_eq(at(ioas, 5 * MIB)->length, 1 * MIB);
+	cr_assert_eq(map_calls, 6);
+	cr_assert_eq(dma.counters.bytes_mapped, (6 + 512) * PAGE);
+}
+
+Test(vfio_shadow, only_what_changed_is_touched)
+{
+	uint32_t ioas = move(0, v1(9, 0x5000));
+
+	for (unsigned i = 0; i < 100; i++) {
+		leaf(0x100000 + i * 2 * PAGE, i * PAGE, PAGE, RW);
+		vfio_follow_pages_changed(&follow, 9, 0x100000 + i * 2 * PAGE,
+					  0x100000 + i * 2 * PAGE + 0xfff);
+	}
+	expect_mirror(ioas);
+	cr_assert_eq(map_calls, 100);
+	cr_assert_eq(unmap_calls, 0);
+
+	/* All of it, unchanged: nothing happens to live mappings. */
+	vfio_follow_pages_changed(&follow, 9, 0, UINT64_MAX);
+	cr_assert_eq(map_calls, 100);
+	cr_assert_eq(unmap_calls, 0);
+
+	unleaf(0x100000);
+	vfio_follow_pages_changed(&follow, 9, 0x100000, 0x100fff);
+	cr_assert_eq(unmap_calls, 1);
+	cr_assert_null(at(ioas, 0x100000));
+	expect_mirror(ioas);
+
+	/* Another domain is none of its business. */
+	unleaf(0x102000);
+	vfio_follow_pages_changed(&follow, 8, 0, UINT64_MAX);
+	cr_assert_eq(unmap_calls, 1);
+	vfio_follow_pages_changed(&follow, 9, 0x102000, 0x102fff);
+	expect_mirror(ioas);
+}
+
+Test(vfio_shadow, adjacent_mappings_survive_each_other)
+{
+	uint32_t ioas = move(0, v1(9, 0x5000));
+
+	/* Mapped one after the other: contiguous in both spaces, but two mappings. */
+	leaf(0x10000, 0x100000, PAGE, RW);
+	vfio_follow_pages_changed(&follow, 9, 0x10000, 0x10fff);
+	leaf(0x11000, 0x101000, PAGE, RW);
+	vfio_follow_pages_changed(&follow, 9, 0x11000, 0x11fff);
+	cr_assert_eq(map_calls, 2);
+	/* A flush of everything must not take them away, not even for a moment. */
+	vfio_follow_pages_changed(&follow, 9, 0, UINT64_MAX);
+	cr_assert_eq(unmap_calls, 0);
+	/* Growing around what is there maps only the rest. */
+	leaf(0xf000, 0xff000, PAGE, RW);
+	leaf(0x12000, 0x102000, PAGE, RW);
+	vfio_follow_pages_changed(&follow, 9, 0, UINT64_MAX);
+	cr_assert_eq(unmap_calls, 0);
+	cr_assert_eq(map_calls, 4);
+	expect_mirror(ioas);
+	/* Taking one away leaves the other alone. */
+	unleaf(0x11000);
+	vfio_follow_pages_changed(&follow, 9, 0x11000, 0x11fff);
+	cr_assert_eq(unmap_calls, 1);
+	cr_assert_eq(map_calls, 4);
+	expect_mirror(ioas);
+}
+
+Test(vfio_shadow, another_page_at_the_same_place)
+{
+	uint32_t ioas;
+
+	leaf(0x10000, 0x100000, PAGE, RW);
+	ioas = move(0, v1(9, 0x5000));
+	table[0].gpa = 0x300000;
+	vfio_follow_pages_changed(&follow, 9, 0x10000, 0x10fff);
+	expect(ioas, 0x10000, 0x300000, RW);
+	expect_mirror(ioas);
+}
+
+Test(vfio_shadow, other_permissions)
+{
+	uint32_t ioas;
+
+	leaf(0x10000, 0x100000, PAGE, RW);
+	ioas = move(0, v1(9, 0x5000));
+	table[0].prot = DMA_READ;
+	vfio_follow_pages_changed(&follow, 9, 0x10000, 0x10fff);
+	expect(ioas, 0x10000, 0x100000, DMA_READ);
+	table[0].prot = 0;
+	vfio_follow_pages_changed(&follow, 9, 0x10000, 0x10fff);
+	cr_assert_null(at(ioas, 0x10000));
+}
+
+Test(vfio_shadow, a_part_of_a_mapping_goes)
+{
+	uint32_t ioas;
+
+	pages(0x10000, 0x100000, 16, RW);
+	ioas = move(0, v1(9, 0x5000));
+	cr_assert_eq(space[ioas].count, 1);
+	unleaf(0x14000);
+	vfio_follow_pages_changed(&follow, 9, 0x14000, 0x14fff);
+	cr_assert_null(at(ioas, 0x14000));
+	expect_mirror(ioas);
+	cr_assert_eq(space[ioas].count, 2);
+}
+
+Test(vfio_shadow, large_leaf_becomes_small_ones)
+{
+	uint32_t ioas;
+
+	leaf(0, RAM_HIGH, 16 * MIB, RW);
+	ioas = move(0, v1(9, 0x5000));
+	cr_assert_eq(space[ioas].count, 8);
+	leaves = 0;
+	leaf(0, RAM_HIGH, 2 * MIB, RW);
+	pages(2 * MIB, 0x40000, 4, RW);
+	leaf(4 * MIB, RAM_HIGH + 4 * MIB, 12 * MIB, RW);
+	unmap_calls = 0;
+	/* One page of it is invalidated; only the 2 MiB around it may be looked at. */
+	walked = 0;
+	vfio_follow_pages_changed(&follow, 9, 2 * MIB, 2 * MIB + 0xfff);
+	cr_assert_eq(unmap_calls, 1);
+	cr_assert_leq(walked, 2 * MIB);
+	expect_mirror(ioas);
+}
+
+Test(vfio_shadow, outside_ram_is_skipped)
+{
+	uint32_t ioas;
+
+	leaf(0x10000, RAM_LOW - PAGE, 2 * PAGE, RW); /* half in, half out */
+	leaf(0x20000, 0xfee00000, PAGE, RW);
+	leaf(0x30000, UINT64_C(0xfffffffffff000), PAGE, RW);
+	ioas = move(0, v1(9, 0x5000));
+	cr_assert_gt(ioas, BLOCKED);
+	cr_assert_eq(space[ioas].count, 1);
+	cr_assert_eq(space[ioas].mapping[0].length, PAGE);
+	cr_assert_eq(dma.counters.skipped, 3);
+	leaves = 0;
+}
+
+Test(vfio_shadow, the_ends_of_the_address_space)
+{
+	uint32_t ioas;
+
+	leaf(0, 0x100000, PAGE, RW);
+	leaf(UINT64_C(0xfffffffffffff000), 0x200000, PAGE, RW);
+	ioas = move(0, v1(9, 0x5000));
+	cr_assert_eq(space[ioas].count, 2);
+	vfio_follow_pages_changed(&follow, 9, UINT64_C(0xfffffffffffff000), UINT64_MAX);
+	cr_assert_eq(unmap_calls, 0);
+	unleaf(UINT64_C(0xfffffffffffff000));
+	vfio_follow_pages_changed(&follow, 9, UINT64_C(0xfffffffffffff000), UINT64_MAX);
+	cr_assert_eq(space[ioas].count, 1);
+	vfio_follow_pages_changed(&follow, 9, 5, 4); /* an empty range */
+}
+
+Test(vfio_shadow, switching_domains)
+{
+	uint32_t first, second;
+
+	leaf(0x10000, 0x100000, PAGE, RW);
+	first = move(0, v1(9, 0x5000));
+	cr_assert_eq(move(1, v1(9, 0x5000)), first, "one domain, one mirror");
+	cr_assert_eq(dma.counters.domains, 1);
+	second = move(1, v1(10, 0x9000));
+	cr_assert_neq(second, first);
+	cr_assert(second > BLOCKED);
+	cr_assert_eq(dma.counters.domains, 2);
+	expect_mirror(first);
+	expect_mirror(second);
+	/* The same domain id with another table is another mirror. */
+	cr_assert_neq(move(1, v1(9, 0x9000)), first);
+	cr_assert_eq(move(0, (struct amd_device_state){.kind = AMD_TRANSLATION_BLOCKED}), BLOCKED);
+	cr_assert_not(space[first].live);
+	cr_assert_eq(
+		move(0, (struct amd_device_state){.kind = AMD_TRANSLATION_IDENTITY, .prot = RW}),
+		BASE);
+}
+
+Test(vfio_shadow, identity_with_permissions)
+{
+	uint32_t ioas = move(
+		0, (struct amd_device_state){.kind = AMD_TRANSLATION_IDENTITY, .prot = DMA_READ});
+
+	cr_assert_gt(ioas, BLOCKED);
+	expect(ioas, 0x5000, 0x5000, DMA_READ);
+	expect(ioas, RAM_HIGH, RAM_HIGH, DMA_READ);
+	cr_assert_eq(move(0, (struct amd_device_state){.kind = AMD_TRANSLATION_IDENTITY}), BLOCKED);
+}
+
+Test(vfio_shadow, the_dte_limits_the_leaves)
+{
+	struct amd_device_state state = v1(9, 0x5000);
+
+	state.prot = DMA_WRITE;
+	leaf(0x10000, 0x100000, PAGE, RW);
+	leaf(0x11000, 0x101000, PAGE, DMA_READ);
+	uint32_t ioas = move(0, state);
+	expect(ioas, 0x10000, 0x100000, DMA_WRITE);
+	cr_assert_null(at(ioas, 0x11000));
+}
+
+Test(vfio_shadow, device_table_invalidation_reads_the_tables_anew)
+{
+	uint32_t ioas;
+
+	leaf(0x10000, 0x100000, PAGE, RW);
+	ioas = move(0, v1(9, 0x5000));
+	table[0].gpa = 0x200000;
+	cr_assert_eq(move(0, v1(9, 0x5000)), ioas);
+	expect(ioas, 0x10000, 0x200000, RW);
+}
+
+Test(vfio_shadow, out_of_memory_blocks)
+{
+	uint32_t ioas;
+
+	leaf(0x10000, 0x100000, PAGE, RW);
+	ioas = move(0, v1(9, 0x5000));
+	move(1, v1(9, 0x5000));
+	pages(0x20000, 0x200000, 1, RW);
+	leaf(0x30000, 0x300000, PAGE, RW);
+	fail_map_at = map_calls + 2; /* after a part of it */
+	vfio_follow_pages_changed(&follow, 9, 0x20000, 0x30fff);
+	cr_assert_eq(device_ioas[0], BLOCKED);
+	cr_assert_eq(device_ioas[1], BLOCKED);
+	cr_assert_not(space[ioas].live, "stale mappings are gone");
+	cr_assert_eq(dma.counters.failures, 1);
+	/* It stays so while the guest goes on mapping... */
+	fail_map_at = 0;
+	vfio_follow_pages_changed(&follow, 9, 0, UINT64_MAX);
+	cr_assert_eq(device_ioas[0], BLOCKED);
+	/* ...and ends for each device when its DTE is written. */
+	ioas = move(0, v1(9, 0x5000));
+	cr_assert_gt(ioas, BLOCKED);
+	cr_assert_eq(device_ioas[1], BLOCKED);
+	expect_mirror(ioas);
+	cr_assert_eq(move(1, v1(9, 0x5000)), ioas);
+}
+
+Test(vfio_shadow, too_many_mappings_block)
+{
+	follow.limit = 16;
+	for (unsigned i = 0; i < 16; i++)
+		leaf(i * 2 * PAGE, 0, PAGE, RW);
+	cr_assert_gt(move(0, v1(9, 0x5000)), BLOCKED);
+	leaf(0x100000, 0, PAGE, RW);
+	vfio_follow_pages_changed(&follow, 9, 0x100000, 0x100fff);
+	cr_assert_eq(device_ioas[0], BLOCKED);
+	cr_assert_eq(move(0, v1(10, 0x5000)), BLOCKED, "too many at once");
+	/* One long run counts by its lines. */
+	leaves = 0;
+	leaf(0, 0, 32 * MIB, RW);
+	cr_assert_gt(move(0, v1(11, 0x5000)), BLOCKED);
+	leaf(32 * MIB, 32 * MIB, PAGE, RW);
+	cr_assert_eq(move(0, v1(11, 0x5000)), BLOCKED);
+}
+
+Test(vfio_shadow, tables_too_large_block)
+{
+	move(0, v1(9, 0x5000));
+	fail_walk = -E2BIG;
+	vfio_follow_pages_changed(&follow, 9, 0, UINT64_MAX);
+	cr_assert_eq(device_ioas[0], BLOCKED);
+	fail_walk = 0;
+}
+
+Test(vfio_shadow, attach_refused_blocks)
+{
+	fail_attach_ioas = BLOCKED + 1; /* the first mirror */
+	cr_assert_eq(move(0, v1(9, 0x5000)), BLOCKED);
+	fail_attach_ioas = 0;
+	cr_assert_gt(move(0, v1(9, 0x5000)), BLOCKED);
+	/* Not even the empty space: detached altogether. */
+	fail_attach_ioas = BLOCKED;
+	cr_assert_eq(move(0, (struct amd_device_state){.kind = AMD_TRANSLATION_BLOCKED}), 0);
+	fail_attach_ioas = 0;
+	cr_assert_eq(move(0, (struct amd_device_state){.kind = AMD_TRANSLATION_BLOCKED}), BLOCKED);
+}
+
+Test(vfio_shadow, no_address_space_blocks)
+{
+	fail_alloc = 1;
+	cr_assert_eq(move(0, v1(9, 0x5000)), BLOCKED);
+	fail_alloc = 0;
+	cr_assert_gt(move(0, v1(9, 0x5000)), BLOCKED);
+}
+
+/* Random changes, each followed by the flush that a driver would send. */
+Test(vfio_shadow, random_changes)
+{
+	uint32_t ioas = move(0, v1(9, 0x5000)), random = 12345;
+
+	for (unsigned step = 0; step < 2000; step++) {
+		random = random * 1664525 + 1013904223;
+		uint64_t iova = (random >> 8 & 127) * PAGE;
+		unsigned count = 1 + (random >> 16 & 7);
+
+		for (unsigned i = 0; i < count; i++) {
+			for (unsigned j = 0; j < leaves; j++) {
+				if (table[j].iova == iova + i * PAGE) {
+					unleaf(iova + i * PAGE);
+					break;
+				}
+			}
+		}
+		if (random >> 24 & 1)
+			pages(iova, (random >> 4 & 63) * PAGE, count,
+			      random >> 25 & 1 ? RW : DMA_READ);
+		vfio_follow_pages_changed(&follow, 9, iova, iova + count * PAGE - 1);
+		expect_mirror(ioas);
+	}
+	cr_assert_eq(dma.counters.failures, 0);
+	cr_assert_eq(dma.counters.maps - dma.counters.unmaps, space[ioas].count);
+}
