@@ -63,6 +63,8 @@ int guest_entry_registers(const struct guest_entry *entry, const struct guest_me
 
 /* ---- ACPI (6.4, hardware-reduced) ---- */
 
+#define GUEST_IOMMU_DEVICES 32
+
 struct guest_acpi {
 	const struct guest_memory *memory;
 	unsigned cpus;
@@ -88,6 +90,9 @@ struct guest_acpi {
 		bool np_cache;
 		uint16_t ioapic_devid; /* 00A0h */
 		uint8_t physical_bits, virtual_bits;
+		/* Requester ids of the devices behind it; none named: every device there is. */
+		uint16_t device[GUEST_IOMMU_DEVICES];
+		unsigned device_count;
 	} iommu;
 };
 

@@ -49,11 +49,12 @@
 #define IVHD_HATS   GENMASK(31, 30)
 
 enum { IVHD_10 = 0x10, IVHD_11 = 0x11 };
-enum { ENTRY_ALL = 0x01, ENTRY_SPECIAL = 0x48, SPECIAL_IOAPIC = 1 };
+enum { ENTRY_ALL = 0x01, ENTRY_SELECT = 0x02, ENTRY_SPECIAL = 0x48, SPECIAL_IOAPIC = 1 };
 
 #define IVHD_10_SIZE 24u
 #define IVHD_11_SIZE 40u
-#define ENTRIES_SIZE 12u
+#define ENTRY_SIZE   4u
+#define SPECIAL_SIZE 8u
 
 static const struct {
 	uint64_t efr, ivhd;
@@ -73,16 +74,30 @@ static uint64_t ivhd_features(uint64_t efr)
 	return features;
 }
 
+/* Whom it translates, with no DTE settings. */
+static void ivhd_devices(struct aml *aml, const struct guest_acpi *acpi)
+{
+	if (!acpi->iommu.device_count)
+		aml_value(aml, ENTRY_ALL, ENTRY_SIZE);
+	for (unsigned i = 0; i < acpi->iommu.device_count; i++) {
+		aml_value(aml, ENTRY_SELECT, 1);
+		aml_value(aml, acpi->iommu.device[i], 2);
+		aml_value(aml, 0, 1);
+	}
+}
+
 static void ivhd_block(struct aml *aml, const struct guest_acpi *acpi, uint8_t type)
 {
 	uint64_t efr = acpi->iommu.efr, flags = IVHD_COHERENT;
+	unsigned devices = acpi->iommu.device_count ? acpi->iommu.device_count : 1;
+	unsigned entries = devices * ENTRY_SIZE + SPECIAL_SIZE;
 
 	if (type == IVHD_10)
 		flags |= (efr & EFR_PREFSUP ? IVHD_PREFSUP : 0) |
 			 (efr & EFR_PPRSUP ? IVHD_PPRSUP : 0);
 	aml_value(aml, type, 1);
 	aml_value(aml, flags, 1);
-	aml_value(aml, (type == IVHD_10 ? IVHD_10_SIZE : IVHD_11_SIZE) + ENTRIES_SIZE, 2);
+	aml_value(aml, (type == IVHD_10 ? IVHD_10_SIZE : IVHD_11_SIZE) + entries, 2);
 	aml_value(aml, acpi->iommu.devid, 2);
 	aml_value(aml, acpi->iommu.capability, 2);
 	aml_value(aml, acpi->iommu.window, 8);
@@ -95,9 +110,8 @@ static void ivhd_block(struct aml *aml, const struct guest_acpi *acpi, uint8_t t
 		aml_value(aml, efr, 8);
 		aml_value(aml, acpi->iommu.efr2, 8);
 	}
-	/* Every device, with no DTE settings, */
-	aml_value(aml, ENTRY_ALL, 4);
-	/* and the IOAPIC's interrupts under the device that stands for its chip. */
+	ivhd_devices(aml, acpi);
+	/* The IOAPIC's interrupts come from the device that stands for its chip. */
 	aml_value(aml, ENTRY_SPECIAL, 4);
 	aml_value(aml, acpi->ioapic_id, 1);
 	aml_value(aml, acpi->iommu.ioapic_devid, 2);

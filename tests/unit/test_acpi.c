@@ -196,6 +196,25 @@ Test(acpi, mcfg)
 }
 
 /* IVinfo and the blocks for the parameters of setup(). */
+/* Devices that are not behind the IOMMU are not named (section 1.6: 02h SELECT). */
+Test(acpi, ivrs_names_devices)
+{
+	static const uint8_t want[] = {0x02, 0x10, 0x00, 0, 0x02, 0xa0, 0x00, 0,
+				       0x48, 0x00, 0x00, 0, 0x07, 0xa0, 0x00, 0x01};
+	const uint8_t *t;
+
+	acpi.iommu.device[0] = 0x0010;
+	acpi.iommu.device[1] = 0x00a0;
+	acpi.iommu.device_count = 2;
+	cr_assert_eq(guest_acpi_build(&acpi), 0);
+	t = find("IVRS");
+	cr_assert_not_null(t);
+	cr_expect_eq(table_length(t), 48 + 24 + 40 + 2 * sizeof(want));
+	cr_expect_eq(get(t + 48 + 2, 2), 24 + sizeof(want));
+	cr_expect_eq(memcmp(t + 48 + 24, want, sizeof(want)), 0);
+	cr_expect_eq(memcmp(t + 48 + 24 + sizeof(want) + 40, want, sizeof(want)), 0);
+}
+
 Test(acpi, ivrs)
 {
 	static const uint8_t expected[] = {
