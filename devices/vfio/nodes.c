@@ -6,9 +6,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "devices/vfio/path.h"
+#include "devices/vfio/uapi.h"
 #include "devices/vfio/vfio.h"
 
 void vfio_nodes_visit(void (*visit)(void *opaque, const char *node, const char *bdf, int error),
@@ -37,4 +39,20 @@ void vfio_nodes_visit(void (*visit)(void *opaque, const char *node, const char *
 	}
 	if (count >= 0)
 		free(names);
+}
+
+int vfio_node_bind(const char *node, int iommufd, uint32_t *dev_id)
+{
+	struct vfio_uapi_bind bind = {.argsz = sizeof(bind), .iommufd = iommufd};
+	int fd = open(node, O_RDWR | O_CLOEXEC), rc;
+
+	if (fd < 0)
+		return -errno;
+	if (ioctl(fd, VFIO_UAPI_BIND, &bind) < 0) {
+		rc = -errno;
+		close(fd);
+		return rc;
+	}
+	*dev_id = bind.out_devid;
+	return fd;
 }
