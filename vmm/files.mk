@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 # main.o is linked by itself, so that tests can have all the rest.
+obj-y += options.o machine_config.o
 obj-y += kvm.o memory.o irq.o vcpu.o vcpu_state.o
 obj-y += pci_function.o pci_bar.o pci_msi.o pci_root.o
 obj-y += event_loop.o event_loop_poll.o
 obj-$(CONFIG_EVENT_LOOP_URING) += event_loop_uring.o
+obj-$(CONFIG_MACHINE_FILE) += config_fdt.o
+ifneq ($(CONFIG_MACHINE_FILE),y)
+obj-y += config_fdt_absent.o
+endif

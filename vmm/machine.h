@@ -187,6 +187,8 @@ void machine_resume_vcpus(struct machine *m);
 
 /* ---- the machine ---- */
 
+struct amd_iommu_engine;
+
 enum machine_end {
 	MACHINE_RUNNING,
 	MACHINE_POWER_OFF,
@@ -242,6 +244,8 @@ struct machine {
 	struct guest_acpi acpi; /* devices add to it (IOMMU) before the tables are built */
 	/* A vIOMMU, when there is one, translates for devices with iommu=on. */
 	struct amd_iommu_engine *engine;
+	int (*dma_space_new)(struct machine *m, uint16_t devid, struct dma_space **ds);
+	void (*dma_space_free)(struct dma_space *ds);
 	struct iommufd *iommufd_soft, *iommufd_kernel;
 	_Atomic int end; /* enum machine_end */
 	atomic_uint drains;
@@ -255,12 +259,28 @@ struct machine {
 
 /* Assemble, run, take apart. Returns the process's exit status. */
 int machine_run(struct machine_config *config);
+struct console;
+/* The parts that every machine has, and the description of them for the ACPI tables. */
+int machine_fixed_new(struct machine *m, struct console **console);
+/* Whether vCPU threads must end: for good, not for a reset. */
+static inline bool machine_ending(const struct machine *m)
+{
+	int end = atomic_load(&m->end);
+
+	return end != MACHINE_RUNNING && end != MACHINE_RESET;
+}
 /* Ask for END; the first wins. Any thread, signal handlers included. */
 void machine_finish(struct machine *m, enum machine_end end);
 /* A class's drain() has finished. Loop thread. */
 void machine_drained(struct machine *m);
-/* The dma_space for a device at DEVID: translated if IOMMU is set and there is a vIOMMU. */
-int machine_dma_space(struct machine *m, uint16_t devid, bool iommu, struct dma_space **ds);
+/*
+ * A device's place behind the vIOMMU or beside it: its view of memory (DS may be NULL) and its
+ * message sink. IOMMU asks for translation; the tables that describe the IOMMU then name the
+ * device.
+ */
+int machine_place(struct machine *m, uint8_t devfn, bool iommu, struct dma_space **ds,
+		  struct msi_sink **sink);
+void machine_unplace(struct machine *m, struct dma_space *ds, bool iommu);
 
 /* ---- exit codes (documented in postern(1)) ---- */
 

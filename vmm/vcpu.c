@@ -215,11 +215,6 @@ static void handle_exit(struct vcpu *vcpu)
 
 /* ---- pause and stop ---- */
 
-static bool is_ending(struct machine *m)
-{
-	return atomic_load(&m->end) != MACHINE_RUNNING;
-}
-
 /*
  * KVM finishes the instruction of an I/O or MMIO exit at the next KVM_RUN. Do that now, without
  * guest code after it: who reads or resets the registers must not find it half done. An instruction
@@ -300,7 +295,7 @@ static void run(struct vcpu *vcpu)
 	struct machine *m = vcpu->machine;
 	char what[80];
 
-	while (!is_ending(m)) {
+	while (!machine_ending(m)) {
 		set_immediate_exit(vcpu, 0);
 		if (atomic_exchange(&vcpu->kick, false)) {
 			pause_if_asked(vcpu);

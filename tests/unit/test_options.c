@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The command line of postern run: values, refusals, and the table against the manual page. */
+#include <criterion/criterion.h>
+#include <criterion/redirect.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "vmm/machine.h"
+#include "vmm/options.h"
+
+static int parse(struct machine_config *config, const char *const *words)
+{
+	char *argv[32];
+	int argc = 0;
+
+	while (words[argc]) {
+		argv[argc] = (char *)(uintptr_t)words[argc];
+		argc++;
+	}
+	machine_config_init(config);
+	return options_parse(config, argc, argv);
+}
+
+#define PARSE(config, ...) parse(config, (const char *const[]){__VA_ARGS__, NULL})
+
+Test(options, sizes)
+{
+	static const struct {
+		const char *text;
+		int rc;
+		uint64_t bytes;
+	} cases[] = {
+		{"0", 0, 0},
+		{"4096", 0, 4096},
+		{"512M", 0, UINT64_C(512) << 20},
+		{"4g", 0, UINT64_C(4) << 30},
+		{"1T", 0, UINT64_C(1) << 40},
+		{"0x10K", 0, 16 << 10},
+		{"", -EINVAL, 0},
+		{"M", -EINVAL, 0},
+		{"-1", -EINVAL, 0},
+		{"5MB", -EINVAL, 0},
+		{"5 M", -EINVAL, 0},
+		{"18446744073709551616", -ERANGE, 0},
+		{"16777216T", -ERANGE, 0},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		uint64_t bytes = 0;
+
+		cr_expect_eq(parse_size(cases[i].text, &bytes), cases[i].rc, "%s", cases[i].text);
+		if (!cases[i].rc)
+			cr_expect_eq(bytes, cases[i].bytes, "%s", cases[i].text);
+	}
+}
+
+Test(options, a_whole_command_line)
+{
+	struct machine_config c;
+
+	cr_assert_eq(PARSE(&c, "--kernel", "k", "--initrd=i", "--memory", "1G,hugepages=on",
+			   "--cpus", "4", "--disk", "path=a.img,readonly=on",
+			   "--disk=path=b=c,iommu=on", "--vfio", "0000:01:00.0,iommu=on", "--vfio",
+			   "fd=7", "--viommu", "amd,accel=soft", "--event-loop", "poll", "--serial",
+			   "file=log", "--stats"),
+		     0);
+	cr_expect_str_eq(c.kernel, "k");
+	cr_expect_str_eq(c.initrd, "i");
+	cr_expect_eq(c.memory, GIB);
+	cr_expect(c.hugepages);
+	cr_expect_eq(c.cpus, 4);
+	cr_assert_eq(c.disks, 2);
+	cr_expect_str_eq(c.disk[0].path, "a.img");
+	cr_expect(c.disk[0].readonly && !c.disk[0].iommu);
+	cr_expect_str_eq(c.disk[1].path, "b=c");
+	cr_expect(!c.disk[1].readonly && c.disk[1].iommu);
+	cr_assert_eq(c.vfios, 2);
+	cr_expect_str_eq(c.vfio[0].path, "0000:01:00.0");
+	cr_expect(c.vfio[0].iommu && c.vfio[0].fd == -1);
+	cr_expect(!c.vfio[1].path && c.vfio[1].fd == 7 && !c.vfio[1].iommu);
+	cr_expect(c.viommu && c.accel == VIOMMU_ACCEL_SOFT);
+	cr_expect_eq(c.loop, EVENT_LOOP_POLL);
+	cr_expect(c.serial == SERIAL_FILE && !strcmp(c.serial_path, "log"));
+	cr_expect(c.stats);
+	machine_config_free(&c);
+}
+
+/* Every refusal is one line that names the option. */
+Test(options, refusals, .init = cr_redirect_stderr)
+{
+	static const char *const cases[][6] = {
+		{"--memory", "512M"},			      /* no kernel */
+		{"--kernel"},				      /* no value */
+		{"--kernel", "k", "--nonsense", "1"},	      /* unknown */
+		{"--kernel", "k", "stray"},		      /* no option */
+		{"--kernel", "k", "--memory", "3"},	      /* too small */
+		{"--kernel", "k", "--memory", "9999999999T"}, /* wraps */
+		{"--kernel", "k", "--memory", "512M,huge=on"},
+		{"--kernel", "k", "--cpus", "0"},
+		{"--kernel", "k", "--cpus", "65"},
+		{"--kernel", "k", "--cpus", "two"},
+		{"--kernel", "k", "--disk", "readonly=on"},
+		{"--kernel", "k", "--disk", "path="},
+		{"--kernel", "k", "--disk", "a.img"},
+		{"--kernel", "k", "--disk", "path=a,readonly=yes"},
+		{"--kernel", "k", "--disk", "path=a,color=red"},
+		{"--kernel", "k", "--disk", "path=a,iommu=on"}, /* no vIOMMU */
+		{"--kernel", "k", "--vfio", "iommu=on"},
+		{"--kernel", "k", "--vfio", "00:03.0,fd=3"},
+		{"--kernel", "k", "--vfio", "fd=-3"},
+		{"--kernel", "k", "--vfio", "00:03.0,iommu=on"}, /* no vIOMMU */
+		{"--kernel", "k", "--viommu", "intel"},
+		{"--kernel", "k", "--viommu", "amd,accel=warp"},
+		{"--kernel", "k", "--iommufd", "none"},
+		{"--kernel", "k", "--event-loop", "epoll"},
+		{"--kernel", "k", "--serial", "file="},
+		{"--kernel", "k", "--viommu-command-nr", "0x100"},
+		{"--kernel", "k", "--guest-fdt", "maybe"},
+		{"--kernel", "k", "--log-level", "loud"},
+		{"--kernel", "k", "--stats=1"},
+		{"--kernel", "k", "--config", "/nonexistent.dtb"},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		struct machine_config c;
+
+		cr_expect_eq(parse(&c, cases[i]), -EINVAL, "case %zu: %s %s", i, cases[i][2],
+			     cases[i][3]);
+		machine_config_free(&c);
+	}
+}
+
+Test(options, devices_are_bounded, .init = cr_redirect_stderr)
+{
+	struct machine_config c;
+
+	machine_config_init(&c);
+	for (int i = 0; i < MACHINE_DEVICES_MAX; i++)
+		cr_assert_eq(config_add_disk(&c, "path=x"), 0);
+	cr_expect_eq(config_add_disk(&c, "path=x"), -EINVAL);
+	cr_expect_eq(c.disks, MACHINE_DEVICES_MAX);
+	machine_config_free(&c);
+}
+
+/* The manual has every option of the table with the same argument, and none besides. */
+Test(options, manual_agrees)
+{
+	FILE *f = fopen("docs/man/postern-run.1.scd", "re");
+	char line[256];
+	unsigned in_manual = 0, in_table = 0;
+
+	cr_assert_not_null(f);
+	while (fgets(line, sizeof(line), f)) {
+		char plain[256];
+		size_t n = 0;
+		bool found = false;
+
+		if (strncmp(line, "*--", 3))
+			continue;
+		for (const char *p = line; *p && *p != '\n'; p++) {
+			if (*p != '*' && *p != '_')
+				plain[n++] = *p;
+		}
+		plain[n] = '\0';
+		in_manual++;
+		for (const struct option_def *o = run_options; o->name; o++) {
+			char want[256];
+
+			snprintf(want, sizeof(want), "--%s%s%s", o->name, o->argument ? " " : "",
+				 o->argument ? o->argument : "");
+			found = found || !strcmp(want, plain);
+		}
+		cr_expect(found, "the manual's \"%s\" is not in the table", plain);
+	}
+	fclose(f);
+	for (const struct option_def *o = run_options; o->name; o++)
+		in_table++;
+	cr_expect_eq(in_manual, in_table);
+}

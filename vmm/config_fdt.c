@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * --config: a machine described by a flattened device tree (Devicetree Specification 0.4), binding
+ * in docs/machine-file.md. Every node and property must be known: a misspelt one is an error that
+ * names it, never a default that silently applies.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <libfdt.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "vmm/machine.h"
+#include "vmm/options.h"
+
+#define MACHINE_FILE_MAX (1 * MIB)
+
+extern char **environ;
+
+struct reader {
+	struct machine_config *config;
+	const char *path; /* of the file, for messages */
+	const void *fdt;
+	char directory[512]; /* that relative paths start from, "" or with a final slash */
+};
+
+/* What a property does. TEXT is its string, or its number in decimal, or "on" for an empty one. */
+struct property {
+	const char *name;
+	enum { PROPERTY_TEXT, PROPERTY_PATH, PROPERTY_NUMBER, PROPERTY_FLAG } type;
+	int (*set)(struct machine_config *config, const char *text); /* NULL: part of a device */
+	const char *key; /* for devices: the key of the command-line option */
+};
+
+struct node {
+	const char *name; /* without unit address */
+	const struct property *properties;
+	/* For devices: takes the assembled "key=value,..." text. */
+	int (*add)(struct machine_config *config, const char *text);
+};
+
+static int fdt_set_kernel(struct machine_config *config, const char *text)
+{
+	return config_set_string(&config->kernel, text);
+}
+
+static int fdt_set_initrd(struct machine_config *config, const char *text)
+{
+	return config_set_string(&config->initrd, text);
+}
+
+static int fdt_set_cmdline(struct machine_config *config, const char *text)
+{
+	return config_set_string(&config->cmdline, text);
+}
+
+static int fdt_set_hugepages(struct machine_config *config, const char *text)
+{
+	return parse_switch(text, &config->hugepages);
+}
+
+static int fdt_set_guest_fdt(struct machine_config *config, const char *text)
+{
+	return parse_switch(text, &config->guest_fdt);
+}
+
+static int ignore(struct machine_config *config, const char *text)
+{
+	(void)config;
+	(void)text;
+	return 0;
+}
+
+static const struct property root_properties[] = {
+	{"compatible", PROPERTY_TEXT, ignore, NULL}, {"model", PROPERTY_TEXT, ignore, NULL}, {0}};
+static const struct property chosen_properties[] = {
+	{"postern,kernel", PROPERTY_PATH, fdt_set_kernel, NULL},
+	{"postern,initrd", PROPERTY_PATH, fdt_set_initrd, NULL},
+	{"bootargs", PROPERTY_TEXT, fdt_set_cmdline, NULL},
+	{"postern,guest-fdt", PROPERTY_FLAG, fdt_set_guest_fdt, NULL},
+	{"postern,event-loop", PROPERTY_TEXT, config_set_event_loop, NULL},
+	{"postern,iommufd", PROPERTY_TEXT, config_set_iommufd, NULL},
+	{0}};
+static const struct property memory_properties[] = {
+	{"size", PROPERTY_TEXT, config_set_memory, NULL},
+	{"hugepages", PROPERTY_FLAG, fdt_set_hugepages, NULL},
+	{0}};
+static const struct property cpus_properties[] = {{"count", PROPERTY_NUMBER, config_set_cpus, NULL},
+						  {0}};
+static const struct property serial_properties[] = {
+	{"output", PROPERTY_TEXT, config_set_serial, NULL}, {0}};
+static const struct property viommu_properties[] = {
+	{"type", PROPERTY_TEXT, NULL, "type"}, {"accel", PROPERTY_TEXT, NULL, "accel"}, {0}};
+static const struct property disk_properties[] = {{"path", PROPERTY_PATH, NULL, "path"},
+						  {"readonly", PROPERTY_FLAG, NULL, "readonly"},
+						  {"iommu", PROPERTY_FLAG, NULL, "iommu"},
+						  {0}};
+static const struct property vfio_properties[] = {
+	{"device", PROPERTY_TEXT, NULL, "path"}, {"iommu", PROPERTY_FLAG, NULL, "iommu"}, {0}};
+
+static const struct node nodes[] = {
+	{"", root_properties, NULL},
+	{"chosen", chosen_properties, NULL},
+	{"memory", memory_properties, NULL},
+	{"cpus", cpus_properties, NULL},
+	{"serial", serial_properties, NULL},
+	{"viommu", viommu_properties, config_set_viommu},
+	{"disk", disk_properties, config_add_disk},
+	{"vfio", vfio_properties, config_add_vfio},
+};
+
+/* The property's value as text in OUT. */
+static int property_text(const struct reader *r, const struct property *p, const char *value,
+			 int len, char *out, size_t size)
+{
+	int n;
+
+	switch (p->type) {
+	case PROPERTY_FLAG:
+		n = len ? -1 : snprintf(out, size, "on");
+		break;
+	case PROPERTY_NUMBER:
+		n = len == 4 ? snprintf(out, size, "%u",
+					fdt32_ld((const fdt32_t *)(const void *)value))
+			     : -1;
+		break;
+	default:
+		/* One string; a list (compatible) counts as its first. */
+		if (len < 2 || value[len - 1] || !*value)
+			return -EINVAL;
+		n = snprintf(out, size, "%s%s",
+			     p->type == PROPERTY_PATH && *value != '/' ? r->directory : "", value);
+	}
+	return n < 0 || (size_t)n >= size ? -EINVAL : 0;
+}
+
+static int read_property(const struct reader *r, const struct node *node, const char *shown,
+			 int offset, char *device, size_t size)
+{
+	static const char *const kinds[] = {"a string", "a path", "one 32-bit cell", "empty"};
+	const struct property *p = node->properties;
+	const char *name, *value;
+	char text[1024];
+	int len, rc;
+
+	value = fdt_getprop_by_offset(r->fdt, offset, &name, &len);
+	if (!value)
+		return -EINVAL;
+	while (p->name && strcmp(p->name, name))
+		p++;
+	if (!p->name) {
+		log_error("%s: node %s: unknown property \"%s\"", r->path, shown, name);
+		return -EINVAL;
+	}
+	if (property_text(r, p, value, len, text, sizeof(text))) {
+		log_error("%s: node %s: property \"%s\" must be %s", r->path, shown, name,
+			  kinds[p->type]);
+		return -EINVAL;
+	}
+	if (p->set) {
+		rc = p->set(r->config, text);
+	} else {
+		size_t used = strlen(device);
+
+		rc = strchr(text, ',') ||
+				     (size_t)snprintf(device + used, size - used, "%s%s=%s",
+						      used ? "," : "", p->key, text) >= size - used
+			     ? -EINVAL
+			     : 0;
+	}
+	if (rc)
+		log_error("%s: node %s: property \"%s\" = \"%s\" is not accepted", r->path, shown,
+			  name, text);
+	return rc;
+}
+
+static int read_node(const struct reader *r, int offset)
+{
+	const char *full = fdt_get_name(r->fdt, offset, NULL), *at;
+	const char *shown = full && *full ? full : "/";
+	const struct node *node = NULL;
+	char device[2048] = "";
+	size_t len;
+	int property;
+
+	if (!full)
+		return -EINVAL;
+	at = strchr(full, '@');
+	len = at ? (size_t)(at - full) : strlen(full);
+	for (size_t i = 0; i < ARRAY_SIZE(nodes); i++) {
+		if (strlen(nodes[i].name) == len && !strncmp(nodes[i].name, full, len))
+			node = &nodes[i];
+	}
+	if (!node || (offset && fdt_parent_offset(r->fdt, offset) != 0)) {
+		log_error("%s: unknown node %s", r->path, shown);
+		return -EINVAL;
+	}
+	fdt_for_each_property_offset(property, r->fdt, offset)
+	{
+		int rc = read_property(r, node, shown, property, device, sizeof(device));
+
+		if (rc)
+			return rc;
+	}
+	if (!node->add)
+		return 0;
+	if (node->add(r->config, device)) {
+		log_error("%s: node %s does not describe a device", r->path, shown);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int read_tree(struct reader *r)
+{
+	static const char compatible[] = "postern,machine";
+	const char *slash = strrchr(r->path, '/');
+
+	if (fdt_node_check_compatible(r->fdt, 0, compatible)) {
+		log_error("%s: not a machine description: / lacks compatible = \"%s\"", r->path,
+			  compatible);
+		return -EINVAL;
+	}
+	if (slash && (size_t)(slash - r->path) + 2 > sizeof(r->directory))
+		return -ENAMETOOLONG;
+	if (slash)
+		snprintf(r->directory, sizeof(r->directory), "%.*s", (int)(slash - r->path) + 1,
+			 r->path);
+	for (int offset = 0, depth = 0; offset >= 0;
+	     offset = fdt_next_node(r->fdt, offset, &depth)) {
+		int rc = depth >= 0 ? read_node(r, offset) : 0;
+
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+/* The source goes through dtc into a memfd. */
+static int compile(const char *path)
+{
+	char *const argv[] = {(char[]){"dtc"}, (char[]){"-q"},		(char[]){"-I"},
+			      (char[]){"dts"}, (char[]){"-O"},		(char[]){"dtb"},
+			      (char[]){"--"},  (char *)(uintptr_t)path, NULL};
+	posix_spawn_file_actions_t actions;
+	int fd = memfd_create("machine", MFD_CLOEXEC), status, rc;
+	pid_t pid;
+
+	if (fd < 0)
+		return -errno;
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_adddup2(&actions, fd, STDOUT_FILENO);
+	rc = -posix_spawnp(&pid, "dtc", &actions, NULL, argv, environ);
+	posix_spawn_file_actions_destroy(&actions);
+	if (rc) {
+		log_error("%s: dtc, which compiles it, cannot be started: %s; install "
+			  "device-tree-compiler or give a .dtb",
+			  path, strerror(-rc));
+		goto err;
+	}
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	if (!WIFEXITED(status) || WEXITSTATUS(status)) {
+		log_error("%s: dtc does not accept it; its message is above", path);
+		rc = -EINVAL;
+		goto err;
+	}
+	return fd;
+err:
+	close(fd);
+	return rc;
+}
+
+int machine_file_read(struct machine_config *config, const char *path)
+{
+	struct reader r = {.config = config, .path = path};
+	size_t len = strlen(path);
+	struct stat st;
+	void *map;
+	int fd, rc;
+
+	if (len > 4 && !strcmp(path + len - 4, ".dts"))
+		fd = access(path, R_OK) ? -errno : compile(path);
+	else
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0) {
+		rc = fd == -1 ? -errno : fd;
+		if (rc == -ENOENT || rc == -EACCES)
+			log_error("--config %s: %s", path, strerror(-rc));
+		return -EINVAL;
+	}
+	rc = -EINVAL;
+	if (fstat(fd, &st) || st.st_size < (off_t)sizeof(struct fdt_header) ||
+	    st.st_size > (off_t)MACHINE_FILE_MAX) {
+		log_error("--config %s: not a flattened device tree (size)", path);
+		goto out;
+	}
+	map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (map == MAP_FAILED) {
+		log_error("--config %s: cannot be read: %s", path, strerror(errno));
+		goto out;
+	}
+	if (fdt_check_full(map, (size_t)st.st_size)) {
+		log_error("--config %s: not a valid flattened device tree; a source file must end "
+			  "in .dts",
+			  path);
+	} else {
+		r.fdt = map;
+		rc = read_tree(&r);
+	}
+	munmap(map, (size_t)st.st_size);
+out:
+	close(fd);
+	return rc;
+}

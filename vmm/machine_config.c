@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <stdlib.h>
+#include <string.h>
+
+#include "config.h"
+#include "vmm/machine.h"
+
+void machine_config_init(struct machine_config *config)
+{
+	*config = (struct machine_config){
+		.memory = CONFIG_DEFAULT_MEMORY_MIB * MIB,
+		.cpus = 1,
+		.iommufd_fd = -1,
+		.viommu_command_nr = CONFIG_VIOMMU_COMMAND_NR,
+		.cmdline = strdup(CONFIG_DEFAULT_CMDLINE),
+	};
+}
+
+void machine_config_free(struct machine_config *config)
+{
+	for (unsigned i = 0; i < config->disks; i++)
+		free(config->disk[i].path);
+	for (unsigned i = 0; i < config->vfios; i++)
+		free(config->vfio[i].path);
+	free(config->kernel);
+	free(config->initrd);
+	free(config->cmdline);
+	free(config->serial_path);
+}

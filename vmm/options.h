@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The command line of `postern run`, from one table: what parses it also prints --help, and a test
+ * holds the manual page against it. Internal to vmm/.
+ */
+#ifndef POSTERN_OPTIONS_H
+#define POSTERN_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct machine_config;
+
+struct option_def {
+	const char *name;     /* without the dashes */
+	const char *argument; /* what --help shows, or NULL for a flag */
+	const char *help;
+	/* 0 or -EINVAL after one line that names the option; VALUE is NULL for a flag. */
+	int (*set)(struct machine_config *config, const char *value);
+};
+
+/* Ends with a NULL name. */
+extern const struct option_def run_options[];
+
+/* Parse argv after "run". 0; 1 when --help was printed; -EINVAL after one clear line. */
+int options_parse(struct machine_config *config, int argc, char **argv);
+void options_help(void);
+
+/* "512M", "4G", "1T", plain bytes: to bytes. -EINVAL, -ERANGE. */
+int parse_size(const char *text, uint64_t *bytes);
+/* "on" or "off". */
+int parse_switch(const char *text, bool *value);
+/* An unsigned number, decimal or 0x, at most MAX. */
+int parse_number(const char *text, uint64_t max, uint64_t *value);
+
+/* What both the command line and a machine file set. Each says what is wrong and returns -EINVAL.
+ */
+int config_add_disk(struct machine_config *config, const char *text);
+int config_add_vfio(struct machine_config *config, const char *text);
+int config_set_viommu(struct machine_config *config, const char *text);
+int config_set_memory(struct machine_config *config, const char *text);
+int config_set_serial(struct machine_config *config, const char *text);
+int config_set_cpus(struct machine_config *config, const char *text);
+int config_set_event_loop(struct machine_config *config, const char *text);
+int config_set_iommufd(struct machine_config *config, const char *text);
+int config_set_string(char **field, const char *text);
+
+/* Read a machine description (.dtb, or .dts through dtc); files in it are relative to it. */
+int machine_file_read(struct machine_config *config, const char *path);
+
+#endif
