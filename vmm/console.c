@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "vmm/console.h"
+#include "vmm/machine.h"
+
+#define ESCAPE_KEY 1 /* Ctrl-A */
+
+struct console {
+	struct machine *machine;
+	int out;
+	bool owns_out, reads, watching, escaped;
+	struct event_watch watch;
+	struct event_work resume;
+	/* Input that the UART had no room for yet. */
+	uint8_t pending[64];
+	size_t pending_len;
+};
+
+/* ---- the terminal; process-wide, as there is one ---- */
+
+static struct termios saved_termios;
+static volatile sig_atomic_t termios_saved;
+
+static void terminal_restore(void)
+{
+	if (termios_saved)
+		tcsetattr(STDIN_FILENO, TCSANOW, &saved_termios);
+	termios_saved = 0;
+}
+
+/* tcsetattr() is async-signal-safe; SA_RESETHAND lets the second raise end the process. */
+static void fatal_signal(int signal)
+{
+	terminal_restore();
+	raise(signal);
+}
+
+static void terminal_raw(void)
+{
+	static const int fatal[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGQUIT};
+	struct sigaction action = {.sa_handler = fatal_signal,
+				   .sa_flags = SA_RESETHAND | SA_NODEFER};
+	struct termios raw;
+
+	if (tcgetattr(STDIN_FILENO, &saved_termios))
+		return;
+	for (size_t i = 0; i < ARRAY_SIZE(fatal); i++)
+		sigaction(fatal[i], &action, NULL);
+	atexit(terminal_restore);
+	raw = saved_termios;
+	cfmakeraw(&raw);
+	raw.c_oflag |= OPOST; /* the monitor's own messages keep their line ends */
+	termios_saved = 1;
+	tcsetattr(STDIN_FILENO, TCSANOW, &raw);
+}
+
+/* ---- guest to host ---- */
+
+static void console_output(void *opaque, const uint8_t *bytes, size_t len)
+{
+	const struct console *console = opaque;
+
+	while (len) {
+		ssize_t n = write(console->out, bytes, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN) {
+			struct pollfd pfd = {.fd = console->out, .events = POLLOUT};
+
+			poll(&pfd, 1, -1);
+			continue;
+		}
+		if (n <= 0)
+			return; /* nobody reads any more; the guest need not care */
+		bytes += n;
+		len -= (size_t)n;
+	}
+}
+
+static void console_irq(void *opaque, bool level)
+{
+	const struct console *console = opaque;
+
+	ioapic_set_irq(console->machine->ioapic, MACHINE_UART_GSI, level);
+}
+
+/* ---- host to guest ---- */
+
+static void console_flush(struct console *console)
+{
+	size_t taken = uart_input(console->machine->uart, console->pending, console->pending_len);
+
+	console->pending_len -= taken;
+	memmove(console->pending, console->pending + taken, console->pending_len);
+}
+
+/* Ctrl-A X quits; Ctrl-A Ctrl-A is one Ctrl-A; Ctrl-A and another key is both. Returns bytes to
+ * send. */
+static size_t console_keys(struct console *console, uint8_t *bytes, size_t len)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < len; i++) {
+		uint8_t key = bytes[i];
+
+		if (!console->escaped && key == ESCAPE_KEY) {
+			console->escaped = true;
+			continue;
+		}
+		if (console->escaped && (key == 'x' || key == 'X')) {
+			machine_finish(console->machine, MACHINE_QUIT);
+			return kept;
+		}
+		console->escaped = false;
+		bytes[kept++] = key;
+	}
+	return kept;
+}
+
+static void console_unwatch(struct console *console)
+{
+	if (console->watching)
+		event_loop_unwatch(console->machine->loop, &console->watch);
+	console->watching = false;
+}
+
+static void console_ready(struct event_watch *watch, short revents)
+{
+	struct console *console = container_of(watch, struct console, watch);
+	ssize_t n;
+
+	(void)revents;
+	n = read(watch->fd, console->pending, sizeof(console->pending));
+	if (n < 0 && (errno == EINTR || errno == EAGAIN))
+		return;
+	if (n <= 0) {
+		console_unwatch(console); /* end of input; the guest goes on without */
+		return;
+	}
+	console->pending_len =
+		termios_saved ? console_keys(console, console->pending, (size_t)n) : (size_t)n;
+	console_flush(console);
+	if (console->pending_len)
+		console_unwatch(console);
+}
+
+static void console_resume(struct event_work *work)
+{
+	struct console *console = container_of(work, struct console, resume);
+
+	if (console->watching)
+		return;
+	console_flush(console);
+	if (!console->pending_len && !event_loop_watch(console->machine->loop, &console->watch))
+		console->watching = true;
+}
+
+static void console_room(void *opaque)
+{
+	struct console *console = opaque;
+
+	event_loop_post(console->machine->loop, &console->resume);
+}
+
+/* ---- life ---- */
+
+int console_new(struct machine *m, struct console **out)
+{
+	const struct machine_config *config = m->config;
+	struct console *console;
+	struct uart_config uart = {
+		.pio = &m->pio,
+		.base = MACHINE_UART_BASE,
+		.irq = console_irq,
+		.output = console_output,
+		.room = console_room,
+	};
+	int rc;
+
+	*out = NULL;
+	if (config->serial == SERIAL_OFF)
+		return 0;
+	console = calloc(1, sizeof(*console));
+	if (!console)
+		return -ENOMEM;
+	console->machine = m;
+	console->out = STDOUT_FILENO;
+	console->resume.run = console_resume;
+	if (config->serial == SERIAL_FILE) {
+		console->out = open(config->serial_path,
+				    O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0644);
+		if (console->out < 0) {
+			rc = -errno;
+			log_error("--serial file=%s: cannot open it: %s", config->serial_path,
+				  strerror(-rc));
+			goto err_free;
+		}
+		console->owns_out = true;
+	} else {
+		console->reads = true;
+	}
+	uart.opaque = console;
+	rc = uart_new(&uart, &m->uart);
+	if (rc)
+		goto err_close;
+	*out = console;
+	return 0;
+err_close:
+	if (console->owns_out)
+		close(console->out);
+err_free:
+	free(console);
+	return rc;
+}
+
+int console_start(struct console *console)
+{
+	int rc;
+
+	if (!console || !console->reads || fcntl(STDIN_FILENO, F_GETFD) < 0)
+		return 0;
+	if (isatty(STDIN_FILENO))
+		terminal_raw();
+	console->watch =
+		(struct event_watch){.fd = STDIN_FILENO, .events = POLLIN, .ready = console_ready};
+	rc = event_loop_watch(console->machine->loop, &console->watch);
+	if (rc) {
+		log_error("standard input cannot be watched: %s; use --serial file=PATH or "
+			  "</dev/null",
+			  strerror(-rc));
+		return rc;
+	}
+	console->watching = true;
+	return 0;
+}
+
+void console_free(struct console *console)
+{
+	if (!console)
+		return;
+	terminal_restore();
+	uart_free(console->machine->uart);
+	console->machine->uart = NULL;
+	if (console->owns_out)
+		close(console->out);
+	free(console);
+}

@@ -1,0 +1,480 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Assembly and life of the machine. The main thread runs the event loop; each vCPU has a thread.
+ *
+ * Reset and the end of the machine take the same way: somebody calls machine_finish(), the loop
+ * stops the vCPUs, has every device finish what is in flight, and then either starts over or stops.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "vmm/console.h"
+#include "vmm/machine.h"
+
+extern const struct device_class *const __start_device_classes[] __attribute__((weak));
+extern const struct device_class *const __stop_device_classes[] __attribute__((weak));
+
+#define CLASSES_MAX 8
+
+/* What machine_run() owns besides the machine that devices see. */
+struct machine_life {
+	struct machine m;
+	struct console *console;
+	struct event_work finish;
+	struct event_watch signals;
+	unsigned terminations;
+	const struct device_class *class[CLASSES_MAX];
+	unsigned classes; /* created */
+	struct guest_boot boot;
+	struct guest_entry entry;
+	void *fdt;
+	bool loop_runs;
+};
+
+static struct machine_life *life_of(struct machine *m)
+{
+	return container_of(m, struct machine_life, m);
+}
+
+/* ---- the end, and starting over ---- */
+
+void machine_finish(struct machine *m, enum machine_end end)
+{
+	int running = MACHINE_RUNNING;
+
+	if (atomic_compare_exchange_strong(&m->end, &running, (int)end))
+		event_loop_post(m->loop, &life_of(m)->finish);
+}
+
+static void reset_devices(struct machine *m)
+{
+	struct machine_life *life = life_of(m);
+
+	for (unsigned i = 0; i < life->classes; i++) {
+		if (life->class[i] -> reset)
+			life->class[i]->reset(m);
+	}
+	pci_root_reset(m->root);
+	ioapic_reset(m->ioapic);
+	if (m->uart)
+		uart_reset(m->uart);
+}
+
+/* Tables, kernel and vCPUs as at power-on. */
+static int power_on(struct machine_life *life)
+{
+	struct machine *m = &life->m;
+	int rc = guest_acpi_build(&m->acpi);
+
+	if (!rc)
+		rc = guest_boot_load(&life->boot, &life->entry);
+	for (unsigned i = 0; !rc && i < m->config->cpus; i++)
+		rc = vcpu_reset(&m->vcpu[i], i ? NULL : &life->entry);
+	return rc;
+}
+
+static void finished(struct machine *m)
+{
+	struct machine_life *life = life_of(m);
+
+	if (m->end == MACHINE_RESET) {
+		log_info("the guest resets");
+		reset_devices(m);
+		if (power_on(life)) {
+			m->end = MACHINE_FAILED;
+		} else {
+			m->end = MACHINE_RUNNING;
+			machine_resume_vcpus(m);
+			return;
+		}
+	}
+	event_loop_stop(m->loop);
+}
+
+void machine_drained(struct machine *m)
+{
+	if (atomic_fetch_sub(&m->drains, 1) == 1)
+		finished(m);
+}
+
+static void finish_work(struct event_work *work)
+{
+	struct machine_life *life = container_of(work, struct machine_life, finish);
+	struct machine *m = &life->m;
+
+	machine_pause_vcpus(m);
+	/* One more than the classes, so that it cannot reach 0 before all have been asked. */
+	m->drains = 1;
+	for (unsigned i = 0; i < life->classes; i++) {
+		if (life->class[i] -> drain) {
+			atomic_fetch_add(&m->drains, 1);
+			life->class[i]->drain(m);
+		}
+	}
+	machine_drained(m);
+}
+
+/* ---- signals: the power button, then the end ---- */
+
+static void signal_ready(struct event_watch *watch, short revents)
+{
+	struct machine_life *life = container_of(watch, struct machine_life, signals);
+	struct signalfd_siginfo info;
+
+	(void)revents;
+	if (read(watch->fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	if (info.ssi_signo == SIGTERM && !life->terminations++) {
+		log_info("SIGTERM: pressing the guest's power button; again ends the machine");
+		acpi_regs_power_button(life->m.acpi_regs);
+	} else {
+		machine_finish(&life->m, MACHINE_QUIT);
+	}
+}
+
+static int signals_watch(struct machine_life *life)
+{
+	static const int watched[] = {SIGTERM, SIGINT, SIGHUP};
+	sigset_t set;
+	int fd;
+
+	sigemptyset(&set);
+	for (size_t i = 0; i < ARRAY_SIZE(watched); i++)
+		sigaddset(&set, watched[i]);
+	/* Before any thread exists, so that all inherit it. */
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (fd < 0)
+		return -errno;
+	life->signals = (struct event_watch){.fd = fd, .events = POLLIN, .ready = signal_ready};
+	return event_loop_watch(life->m.loop, &life->signals);
+}
+
+/* ---- device classes ---- */
+
+static int compare_classes(const void *a, const void *b)
+{
+	const struct device_class *const *x = a, *const *y = b;
+
+	return ((*x)->order > (*y)->order) - ((*x)->order < (*y)->order);
+}
+
+static int create_devices(struct machine_life *life)
+{
+	const struct device_class *sorted[CLASSES_MAX];
+	unsigned count = 0;
+
+	for (const struct device_class *const *c = __start_device_classes;
+	     c < __stop_device_classes && count < CLASSES_MAX; c++)
+		sorted[count++] = *c;
+	qsort(sorted, count, sizeof(sorted[0]), compare_classes);
+	for (unsigned i = 0; i < count; i++) {
+		int rc = sorted[i]->create(&life->m);
+
+		if (rc)
+			return rc;
+		life->class[life->classes++] = sorted[i];
+	}
+	return 0;
+}
+
+static bool have_class(const char *name)
+{
+	for (const struct device_class *const *c = __start_device_classes;
+	     c < __stop_device_classes; c++) {
+		if (!strcmp((*c)->name, name))
+			return true;
+	}
+	return false;
+}
+
+/* What was asked for must have been compiled in. */
+static int check_classes(const struct machine_config *config)
+{
+	const struct {
+		const char *class, *option, *symbol;
+		bool wanted;
+	} need[] = {
+		{"viommu", "--viommu", "AMD_IOMMU", config->viommu},
+		{"disk", "--disk", "VIRTIO_BLK", config->disks > 0},
+		{"vfio", "--vfio", "VFIO", config->vfios > 0},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(need); i++) {
+		if (need[i].wanted && !have_class(need[i].class)) {
+			log_error("%s: this postern was built without CONFIG_%s", need[i].option,
+				  need[i].symbol);
+			return -EOPNOTSUPP;
+		}
+	}
+	return 0;
+}
+
+int machine_place(struct machine *m, uint8_t devfn, bool iommu, struct dma_space **ds,
+		  struct msi_sink **sink)
+{
+	int rc = irq_sink_new(m->irq, devfn, iommu, sink);
+
+	if (rc)
+		return rc;
+	if (iommu) {
+		if (m->acpi.iommu.device_count == ARRAY_SIZE(m->acpi.iommu.device))
+			return -ENOSPC;
+		m->acpi.iommu.device[m->acpi.iommu.device_count++] = devfn;
+	}
+	if (!ds)
+		return 0;
+	*ds = &m->identity.ds;
+	return iommu ? m->dma_space_new(m, devfn, ds) : 0;
+}
+
+void machine_unplace(struct machine *m, struct dma_space *ds, bool iommu)
+{
+	if (iommu)
+		m->dma_space_free(ds);
+}
+
+/* ---- boot ---- */
+
+static void describe_boot(struct machine_life *life)
+{
+	struct machine *m = &life->m;
+	struct guest_boot *boot = &life->boot;
+
+	*boot = (struct guest_boot){
+		.memory = &m->memory,
+		.kernel = m->config->kernel,
+		.initrd = m->config->initrd,
+		.cmdline = m->config->cmdline,
+		/*
+		 * File pages in place of RAM would be other pages than those of the memfd that
+		 * assigned devices reach, and huge page mappings cannot be split.
+		 */
+		.map_files = !m->config->vfios && !m->config->hugepages,
+	};
+	boot->reserved[boot->reserved_count++] =
+		(struct guest_e820_entry){MACHINE_ECAM_BASE, MACHINE_ECAM_BUSES * MIB, 2};
+	if (m->acpi.iommu.present)
+		boot->reserved[boot->reserved_count++] = (struct guest_e820_entry){
+			m->acpi.iommu.window, m->acpi.iommu.window_size, 2};
+}
+
+static int build_fdt(struct machine_life *life)
+{
+	struct machine *m = &life->m;
+	struct guest_fdt fdt = {
+		.memory = &m->memory,
+		.cmdline = m->config->cmdline,
+		.cpus = m->config->cpus,
+		.uart_base = MACHINE_UART_BASE,
+	};
+
+	if (!m->config->guest_fdt)
+		return 0;
+	life->boot.fdt = NULL;
+	int rc = guest_fdt_build(&fdt, &life->fdt, &life->boot.fdt_size);
+
+	life->boot.fdt = life->fdt;
+	return rc;
+}
+
+static int add_memory(struct machine *m)
+{
+	for (unsigned i = 0; i < m->memory.count; i++) {
+		const struct guest_region *r = &m->memory.region[i];
+		int rc = kvm_memory_add(&m->kvm, r->gpa, r->size, r->host, false);
+
+		if (rc)
+			return rc;
+	}
+	dma_identity_init(&m->identity, &m->memory);
+	return 0;
+}
+
+static int start_vcpus(struct machine *m)
+{
+	for (unsigned i = 0; i < m->config->cpus; i++) {
+		int rc = -pthread_create(&m->vcpu[i].thread, NULL, vcpu_thread, &m->vcpu[i]);
+
+		if (rc) {
+			log_error("vCPU %u: no thread: %s", i, strerror(-rc));
+			return rc;
+		}
+		m->vcpu[i].started = true;
+	}
+	return 0;
+}
+
+static int assemble(struct machine_life *life)
+{
+	struct machine *m = &life->m;
+	struct machine_config *config = m->config;
+	int rc = check_classes(config);
+
+	if (!rc)
+		rc = event_loop_new(config->loop, &m->loop);
+	if (rc == -ENOSYS || rc == -EPERM)
+		log_error("--event-loop uring: this host forbids io_uring (%s); use --event-loop "
+			  "poll",
+			  strerror(-rc));
+	if (!rc)
+		rc = signals_watch(life);
+	if (!rc)
+		rc = memory_new(&m->memory, config->memory, config->hugepages);
+	if (!rc)
+		rc = kvm_open(&m->kvm);
+	if (!rc && config->cpus > m->kvm.max_cpus) {
+		log_error("--cpus %u: KVM on this host allows %u", config->cpus, m->kvm.max_cpus);
+		rc = -EINVAL;
+	}
+	if (!rc)
+		rc = add_memory(m);
+	if (!rc)
+		rc = irq_new(&m->kvm, &m->irq);
+	if (!rc)
+		rc = machine_fixed_new(m, &life->console);
+	if (!rc)
+		rc = create_devices(life);
+	if (!rc)
+		rc = pci_root_assign(m->root);
+	if (rc)
+		return rc;
+	describe_boot(life);
+	rc = build_fdt(life);
+	for (unsigned i = 0; !rc && i < config->cpus; i++)
+		rc = vcpu_new(m, i, &m->vcpu[i]);
+	if (!rc)
+		rc = power_on(life);
+	if (!rc)
+		rc = console_start(life->console);
+	return rc;
+}
+
+static void take_apart(struct machine_life *life)
+{
+	struct machine *m = &life->m;
+
+	for (unsigned i = 0; i < m->config->cpus; i++) {
+		if (m->vcpu[i].started)
+			pthread_join(m->vcpu[i].thread, NULL);
+	}
+	for (unsigned i = life->classes; i-- > 0;)
+		life->class[i]->destroy(m);
+	for (unsigned i = 0; i < m->config->cpus; i++)
+		vcpu_free(&m->vcpu[i]);
+	console_free(life->console);
+	acpi_regs_free(m->acpi_regs);
+	ioapic_free(m->ioapic);
+	pci_root_free(m->root);
+	irq_free(m->irq);
+	kvm_close(&m->kvm);
+	memory_free(&m->memory);
+	if (m->loop)
+		event_loop_free(m->loop);
+	if (life->signals.fd > 0)
+		close(life->signals.fd);
+	free(life->fdt);
+}
+
+/* ---- counters ---- */
+
+static void print_stat(const char *name, uint64_t value)
+{
+	dprintf(STDERR_FILENO, "stat %s %llu\n", name, (unsigned long long)value);
+}
+
+static void print_stats(struct machine_life *life)
+{
+	struct machine *m = &life->m;
+	struct event_loop_stats loop;
+	struct irq_stats irq;
+	uint64_t mmio = 0, pio = 0, other = 0;
+
+	for (unsigned i = 0; i < m->config->cpus; i++) {
+		mmio += m->vcpu[i].exits_mmio;
+		pio += m->vcpu[i].exits_pio;
+		other += m->vcpu[i].exits_other;
+	}
+	print_stat("vcpu.exits_mmio", mmio);
+	print_stat("vcpu.exits_pio", pio);
+	print_stat("vcpu.exits_other", other);
+	event_loop_stats(m->loop, &loop);
+	print_stat("loop.wakeups", loop.wakeups);
+	print_stat("loop.submissions", loop.submissions);
+	print_stat("loop.completions", loop.completions);
+	irq_stats(m->irq, &irq);
+	print_stat("irq.messages", irq.messages);
+	print_stat("irq.refused", irq.refused);
+	print_stat("irq.route_updates", irq.route_updates);
+	for (unsigned i = 0; i < life->classes; i++) {
+		if (life->class[i] -> stats)
+			life->class[i]->stats(m, print_stat);
+	}
+}
+
+static int exit_status(int end)
+{
+	switch (end) {
+	case MACHINE_POWER_OFF:
+		return EXIT_POWER_OFF;
+	case MACHINE_CRASHED:
+		return EXIT_GUEST_CRASH;
+	case MACHINE_QUIT:
+		return EXIT_KILLED;
+	default:
+		return EXIT_ERROR;
+	}
+}
+
+int machine_run(struct machine_config *config)
+{
+	struct machine_life *life = calloc(1, sizeof(*life));
+	struct machine *m;
+	int rc, status;
+
+	if (!life) {
+		log_error("out of memory");
+		return EXIT_ERROR;
+	}
+	m = &life->m;
+	m->config = config;
+	m->kvm.fd = m->kvm.vm = -1;
+	life->finish.run = finish_work;
+	pthread_mutex_init(&m->pause_lock, NULL);
+	pthread_cond_init(&m->pause_cond, NULL);
+	bus_init(&m->mmio);
+	bus_init(&m->pio);
+	kvm_window_init(m);
+
+	rc = assemble(life);
+	if (!rc)
+		rc = start_vcpus(m);
+	if (rc)
+		m->end = MACHINE_FAILED;
+	else
+		rc = event_loop_run(m->loop);
+	if (rc && m->end == MACHINE_RUNNING) {
+		log_error("the event loop broke: %s", strerror(-rc));
+		m->end = MACHINE_FAILED;
+	}
+	machine_resume_vcpus(m); /* those that wait see that the end has come */
+	status = exit_status(m->end);
+	for (unsigned i = 0; i < config->cpus; i++) {
+		if (m->vcpu[i].started) {
+			vcpu_kick(&m->vcpu[i]);
+			pthread_join(m->vcpu[i].thread, NULL);
+			m->vcpu[i].started = false;
+		}
+	}
+	if (config->stats && m->irq && m->loop)
+		print_stats(life);
+	take_apart(life);
+	free(life);
+	return status;
+}
