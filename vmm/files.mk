@@ -9,3 +9,4 @@ obj-$(CONFIG_MACHINE_FILE) += config_fdt.o
 ifneq ($(CONFIG_MACHINE_FILE),y)
 obj-y += config_fdt_absent.o
 endif
+obj-$(CONFIG_VIRTIO_BLK) += dev_disk.o
