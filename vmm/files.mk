@@ -10,3 +10,4 @@ ifneq ($(CONFIG_MACHINE_FILE),y)
 obj-y += config_fdt_absent.o
 endif
 obj-$(CONFIG_VIRTIO_BLK) += dev_disk.o
+obj-$(CONFIG_VFIO) += dev_vfio.o
