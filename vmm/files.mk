@@ -11,3 +11,4 @@ obj-y += config_fdt_absent.o
 endif
 obj-$(CONFIG_VIRTIO_BLK) += dev_disk.o
 obj-$(CONFIG_VFIO) += dev_vfio.o
+obj-$(CONFIG_AMD_IOMMU) += dev_viommu.o

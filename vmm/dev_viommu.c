@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * --viommu amd: the front end, the soft iommufd behind it, and the wiring of interrupts.
+ *
+ * Linux remaps interrupts only where the IOAPIC that the IVRS names belongs to a southbridge
+ * function at 00:14.0 (drivers/iommu/amd/init.c, check_ioapic_information()), so there is one.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "devices/amd_iommu/amd_viommu.h"
+#include "vmm/machine.h"
+
+enum { VIOMMU_ORDER = 0 };
+
+struct viommu {
+	struct amd_viommu *front;
+	struct viommu_port *port; /* until the front end owns it */
+	struct msi_sink *own;	  /* the unit's own messages, never remapped */
+	struct irq *irq;
+	struct amd_iommu_listener listener;
+	struct pci_function southbridge;
+};
+
+static int remap(void *opaque, uint16_t devid, const struct msi_msg *in, struct msi_msg *out,
+		 bool log)
+{
+	return amd_iommu_engine_remap(opaque, devid, in, out, log);
+}
+
+static void interrupts_changed(struct amd_iommu_listener *listener, uint16_t devid, bool all)
+{
+	irq_refresh(container_of(listener, struct viommu, listener)->irq, devid, all);
+}
+
+static void own_msi(void *opaque)
+{
+	amd_viommu_msi(((struct viommu *)opaque)->front);
+}
+
+static void own_message(void *opaque, const struct msi_msg *msg)
+{
+	msi_sink_send(((struct viommu *)opaque)->own, msg);
+}
+
+static int dma_space_new(struct machine *m, uint16_t devid, struct dma_space **ds)
+{
+	return amd_iommu_dma_space_new(m->engine, devid, ds);
+}
+
+static int add_southbridge(struct machine *m, struct viommu *viommu)
+{
+	static const struct pci_function_ops ops;
+	static const struct pci_id id = {
+		.vendor = 0x1b36, .device = 0x1014, .class_code = 0x0c0500};
+
+	pci_function_init(&viommu->southbridge, "southbridge", &ops, &id);
+	return pci_root_add(m->root, &viommu->southbridge, PCI_DEVFN(MACHINE_SLOT_SOUTHBRIDGE, 0));
+}
+
+static void describe(struct machine *m, uint16_t devid, const struct amd_iommu_features *features)
+{
+	m->acpi.iommu.present = true;
+	m->acpi.iommu.devid = devid;
+	m->acpi.iommu.capability = AMD_VIOMMU_CAPABILITY;
+	m->acpi.iommu.window = MACHINE_IOMMU_WINDOW;
+	m->acpi.iommu.window_size = AMD_VIOMMU_WINDOW_SIZE;
+	m->acpi.iommu.efr = features->efr;
+	m->acpi.iommu.efr2 = features->efr2;
+	m->acpi.iommu.np_cache = true;
+	m->acpi.iommu.ioapic_devid = MACHINE_IOAPIC_DEVID;
+	m->acpi.iommu.physical_bits = AMD_VIOMMU_PHYSICAL_BITS;
+	m->acpi.iommu.virtual_bits = AMD_VIOMMU_VIRTUAL_BITS;
+	/* Always one, and one as high as the IOAPIC's id: Linux sizes its tables by these. */
+	m->acpi.iommu.device[m->acpi.iommu.device_count++] = MACHINE_IOAPIC_DEVID;
+}
+
+static void viommu_destroy(struct machine *m)
+{
+	struct viommu *viommu = m->private[VIOMMU_ORDER];
+
+	if (!viommu)
+		return;
+	if (m->engine)
+		amd_iommu_engine_unlisten(m->engine, &viommu->listener);
+	if (viommu->front)
+		amd_viommu_free(viommu->front);
+	else if (viommu->port)
+		viommu->port->ops->free(viommu->port);
+	m->engine = NULL;
+	if (viommu->southbridge.ops)
+		pci_function_fini(&viommu->southbridge);
+	if (m->iommufd_soft)
+		iommufd_close(m->iommufd_soft);
+	m->iommufd_soft = NULL;
+	free(viommu);
+	m->private[VIOMMU_ORDER] = NULL;
+}
+
+static int viommu_create(struct machine *m)
+{
+	static const struct amd_iommu_features features = {.efr = AMD_IOMMU_EFR_DEFAULT,
+							   .efr2 = AMD_IOMMU_EFR2_DEFAULT};
+	struct amd_viommu_config front = {
+		.window = MACHINE_IOMMU_WINDOW,
+		.mmio = &m->mmio,
+		.root = m->root,
+		.devfn = PCI_DEVFN(MACHINE_SLOT_IOMMU, 0),
+	};
+	struct irq_remapper remapper = {.remap = remap};
+	struct viommu *viommu;
+	int rc;
+
+	if (!m->config->viommu)
+		return 0;
+	if (m->config->accel == VIOMMU_ACCEL_HW) {
+		log_error(
+			"--viommu amd,accel=hw: not in this build of postern; accel=soft does the "
+			"same in software (postern doctor says what this kernel offers)");
+		return -EOPNOTSUPP;
+	}
+	viommu = calloc(1, sizeof(*viommu));
+	if (!viommu)
+		return -ENOMEM;
+	m->private[VIOMMU_ORDER] = viommu;
+	viommu->irq = m->irq;
+	rc = iommufd_open_soft(&m->iommufd_soft, &m->memory);
+	if (!rc)
+		rc = iommufd_soft_set_hw(m->iommufd_soft, &features, front.devfn);
+	if (!rc)
+		rc = viommu_iommufd_port_new(m->iommufd_soft, &features, &viommu->port, &m->engine);
+	if (!rc)
+		rc = irq_sink_new(m->irq, front.devfn, false, &viommu->own);
+	if (!rc) {
+		front.port = viommu->port;
+		front.sink = viommu->own;
+		rc = amd_viommu_new(&front, &viommu->front);
+	}
+	if (!rc)
+		rc = add_southbridge(m, viommu);
+	if (rc) {
+		log_error("--viommu amd: %s", strerror(-rc));
+		viommu_destroy(m);
+		return rc;
+	}
+	amd_iommu_engine_set_interrupts(m->engine, viommu, own_msi, own_message);
+	remapper.opaque = m->engine;
+	irq_set_remapper(m->irq, &remapper);
+	viommu->listener.interrupts_changed = interrupts_changed;
+	amd_iommu_engine_listen(m->engine, &viommu->listener);
+	m->dma_space_new = dma_space_new;
+	m->dma_space_free = amd_iommu_dma_space_free;
+	describe(m, front.devfn, &features);
+	return 0;
+}
+
+static void viommu_stats(struct machine *m, void (*line)(const char *name, uint64_t value))
+{
+	const struct viommu *viommu = m->private[VIOMMU_ORDER];
+	struct amd_viommu_stats front;
+	struct amd_iommu_stats engine;
+	uint64_t set, get;
+
+	if (!viommu)
+		return;
+	amd_viommu_stats(viommu->front, &front);
+	iommufd_viommu_command_count(m->iommufd_soft, &set, &get);
+	amd_iommu_engine_stats(m->engine, &engine);
+	line("viommu.register_reads", front.reads);
+	line("viommu.register_writes", front.writes);
+	line("viommu.writes_forwarded", front.forwarded);
+	line("viommu.command_set", set);
+	line("viommu.command_get", get);
+	line("viommu.commands", engine.commands);
+	line("viommu.invalidations", engine.invalidations);
+	line("viommu.completion_waits", engine.completion_waits);
+	line("viommu.events", engine.events);
+	line("viommu.translations", engine.translations);
+	line("viommu.iotlb_hits", engine.iotlb_hits);
+	line("viommu.walks", engine.walks);
+	line("viommu.faults", engine.faults);
+	line("viommu.remaps", engine.remaps);
+}
+
+static const struct device_class viommu_class = {
+	.name = "viommu",
+	.order = VIOMMU_ORDER,
+	.create = viommu_create,
+	.destroy = viommu_destroy,
+	.stats = viommu_stats,
+};
+DEVICE_CLASS(viommu_class);
