@@ -12,3 +12,7 @@ endif
 obj-$(CONFIG_VIRTIO_BLK) += dev_disk.o
 obj-$(CONFIG_VFIO) += dev_vfio.o
 obj-$(CONFIG_AMD_IOMMU) += dev_viommu.o
+ifeq ($(CONFIG_DOCTOR),y)
+obj-y += cmd_doctor.o doctor_host.o
+obj-$(CONFIG_VFIO) += doctor_vfio.o
+endif
