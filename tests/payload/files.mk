@@ -2,7 +2,8 @@
 # Guest programs on the local /dev/kvm. Each program prints TAP; its guest is agent.S.
 
 payload_dir := $(O)/tests/payload
-payload_tests := $(addprefix $(payload_dir)/,test_access test_interrupts test_run)
+payload_programs := $(addprefix $(payload_dir)/,test_access test_interrupts test_run)
+payload_tests := $(payload_programs) $(payload_dir)/test_hostile
 
 $(payload_dir)/agent.bin: tests/payload/agent.S tests/payload/agent.h
 	$(say) AS $<
@@ -17,12 +18,30 @@ $(payload_dir)/image.o: tests/payload/image.S $(payload_dir)/agent.bin
 
 # The whole of guest/, so that its functions win over the harness's weak stand-ins.
 payload_parts := $(payload_dir)/harness.o $(payload_dir)/image.o
-$(payload_tests): %: %.o $(payload_parts) $(libs)
+$(payload_programs): %: %.o $(payload_parts) $(libs)
 	$(say) LD $@
 	$(Q)$(CC) $(filter-out -static,$(POSTERN_LDFLAGS)) $(LDFLAGS) -o $@ $< $(payload_parts) \
 		-Wl,--whole-archive $(lib_guest) -Wl,--no-whole-archive $(libs) $(libs) $(LIBS)
 
+# A hostile kernel for postern itself: 32-bit code in a 64-bit ELF file, as PVH wants it.
+$(payload_dir)/garbage.bin: tests/payload/garbage.c tests/payload/garbage.ld
+	$(say) CC $<
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -m32 -march=i686 -ffreestanding -fno-pic -fno-stack-protector -nostdlib -O1 -Wall \
+		-Wextra -Werror -c -o $(@:.bin=.o) $<
+	$(Q)ld -m elf_i386 --no-warn-rwx-segments --build-id=none -N -T tests/payload/garbage.ld -o $(@:.bin=.elf32) $(@:.bin=.o)
+	$(Q)objcopy -O binary $(@:.bin=.elf32) $@
+
+$(payload_dir)/garbage.elf: tests/payload/pvh.S $(payload_dir)/garbage.bin
+	$(say) LD $@
+	$(Q)$(CC) -DPROGRAM='"$(payload_dir)/garbage.bin"' -c -o $(@:.elf=.pvh.o) $<
+	$(Q)ld -m elf_x86_64 --no-warn-rwx-segments --build-id=none -N -Ttext=0x100000 -e _start -o $@ $(@:.elf=.pvh.o)
+
+$(payload_dir)/test_hostile: tests/payload/hostile.sh $(payload_dir)/garbage.elf $(O)/postern
+	$(Q)printf '#!/bin/sh\nO=%s exec tests/payload/hostile.sh\n' '$(O)' >$@
+	$(Q)chmod +x $@
+
 .PHONY: payload-tests
 payload-tests: $(payload_tests)
 
--include $(payload_tests:=.d) $(payload_dir)/harness.d
+-include $(payload_programs:=.d) $(payload_dir)/harness.d
