@@ -3,15 +3,7 @@
 # Read and write an ext4 file system on postern.disk= (made by the host with mkfs.ext4 -d): says the
 # sums of the files in its root, then writes 'written' (1 MiB) and says its sum.
 disk=$(parameter disk /dev/vda)
-tries=0
-until [ -b "$disk" ]; do # NVMe is probed in the background
-	tries=$((tries + 1))
-	if [ $tries -gt 100 ]; then
-		say "no disk $disk"
-		exit 1
-	fi
-	sleep 0.1
-done
+. /jobs/wait.sh
 say "disk $disk $(cat "/sys/class/block/${disk##*/}/size") sectors"
 mount -t ext4 "$disk" /mnt
 for file in /mnt/*; do

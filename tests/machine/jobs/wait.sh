@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=sh
+# Wait for $disk: NVMe is probed in the background.
+tries=0
+until [ -b "$disk" ]; do
+	tries=$((tries + 1))
+	if [ $tries -gt 100 ]; then
+		say "no disk $disk"
+		exit 1
+	fi
+	sleep 0.1
+done

@@ -1,0 +1,100 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Linux guests with 1 and 4 vCPUs, with and without a vIOMMU, in the reference machine.
+cd "$(dirname "$0")/../.." || exit 1
+. tests/machine/lib.sh
+export POSTERN_SESSION="${POSTERN_SESSION:-default}-boot"
+need_kernel
+tests/machine/session start >"$work/log" 2>&1
+ok "the reference machine starts" $?
+scratch=$(tests/machine/session scratch)
+
+for cpus in 1 4; do
+	for viommu in "" "--viommu amd"; do
+		name="$cpus vCPU${viommu:+, $viommu}"
+		# shellcheck disable=SC2086
+		guest 120 info "" --memory 256M --cpus $cpus $viommu
+		ok "$name: boots and powers off with status 0" $?
+		[ "$(said 'cpus ')" = $cpus ]
+		ok "$name: the guest has $cpus CPUs" $?
+		clean_log
+		ok "$name: no warning in the guest's log" $?
+		[ -z "$viommu" ] && continue
+		grep -q 'AMD-Vi: Interrupt remapping enabled\|Enabled IRQ remapping in x2apic mode\|Enabled IRQ remapping' "$work/log"
+		ok "$name: interrupts are remapped" $?
+		[ "$(counter viommu.writes_forwarded)" -gt 0 ] &&
+			[ "$(counter viommu.writes_forwarded)" = "$(counter viommu.command_set)" ]
+		ok "$name: every forwarded register write was a VIOMMU_COMMAND" $?
+	done
+done
+
+guest 120 info "" --memory 256M --event-loop poll
+ok "poll event loop: boots and powers off" $?
+
+inside 120 "$O/postern" run --kernel "$kernel/bzImage" --initrd "$initrd" --memory 256M --stats \
+	--cmdline "console=ttyS0 panic=-1 postern.job=info"
+ok "bzImage by the 64-bit protocol: boots and powers off" $?
+
+guest 200 info "" --memory 3584M --cpus 1
+ok "RAM above 4 GiB: boots and powers off" $?
+set -- $(said 'memory ')
+[ "${1:-0}" -gt 3500000 ]
+ok "RAM above 4 GiB: the guest has it all" $?
+
+# The disk: every combination of loop and translation gets its own image.
+for loop in uring poll; do
+	for iommu in off on; do
+		name="virtio-blk, $loop loop, iommu=$iommu"
+		disk=$scratch/disk-$loop-$iommu.img
+		given=$(image "$disk" 48M)
+		if [ $iommu = on ]; then viommu="--viommu amd"; else viommu=; fi
+		# shellcheck disable=SC2086
+		guest 150 disk "postern.disk=/dev/vda" --memory 256M --event-loop $loop $viommu \
+			--disk "path=$disk,iommu=$iommu"
+		ok "$name: powers off with status 0" $?
+		[ "$(said 'sha256 from-host ')" = "$given" ]
+		ok "$name: the guest reads what the host wrote" $?
+		written=$(said 'sha256 written ')
+		[ -n "$written" ] && [ "$written" = "$(file_sum "$disk" written)" ]
+		ok "$name: the host sees what the guest wrote" $?
+		clean_log
+		ok "$name: no warning in the guest's log" $?
+		[ "$(counter disk.errors)" = 0 ]
+		ok "$name: no request failed" $?
+		if [ $iommu = on ]; then
+			[ "$(counter viommu.translations)" -gt 0 ] && [ "$(counter viommu.faults)" = 0 ]
+			ok "$name: the disk's addresses were translated, without a fault" $?
+		fi
+	done
+done
+
+disk=$scratch/ro.img
+given=$(image "$disk" 16M)
+before=$(sha256sum <"$disk")
+guest 150 disk "postern.disk=/dev/vda" --memory 256M --disk "path=$disk,readonly=on"
+[ "$before" = "$(sha256sum <"$disk")" ]
+ok "readonly=on: the image is untouched" $?
+
+disk=$scratch/persist.img
+image "$disk" 48M >/dev/null
+guest 240 persist "postern.disk=/dev/vda" --memory 256M --disk "path=$disk"
+ok "write, fsync, reset, verify: powers off with status 0" $?
+first=$(said 'first boot wrote ')
+[ -n "$first" ] && [ "$first" = "$(said 'second boot verified ')" ]
+ok "write, fsync, reset, verify: the data is there after the reset" $?
+e2fsck -fn "$disk" >"$work/log" 2>&1
+ok "write, fsync, reset, verify: the file system is clean" $?
+
+inside 150 sh -c '
+	"$1" run --kernel "$2/vmlinux" --initrd "$3" --memory 256M \
+		--cmdline "console=ttyS0 panic=-1 postern.job=button" </dev/null &
+	pid=$!
+	sleep 20
+	kill -TERM $pid
+	wait $pid' sh "$O/postern" "$kernel" "$initrd"
+ok "SIGTERM: the guest powers off with status 0" $?
+grep -q 'the power button was pressed' "$work/log"
+ok "SIGTERM: the guest saw its power button" $?
+
+tests/machine/session stop >/dev/null 2>&1
+finish
