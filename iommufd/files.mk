@@ -9,6 +9,5 @@ obj-y += amd/iotlb.o
 obj-y += amd/leaves.o
 obj-y += amd/register.o
 obj-y += amd/walk.o
-obj-y += iommufd.o kernel.o
 obj-y += iommufd.o kernel.o probe.o
 obj-y += soft.o soft_device.o soft_ioas.o soft_viommu.o
