@@ -203,7 +203,6 @@ static int choose_iova(const struct soft_ioas *ioas, uint64_t start, uint64_t le
 		if (!msi_passed && used > MSI_START) {
 			used = MSI_START;
 			used_last = MSI_LAST;
-			is_area = false;
 			msi_passed = true;
 		} else if (!is_area) {
 			return fit(from, end, length, align, start % PAGE, iova) ? 0 : -ENOSPC;

@@ -13,8 +13,7 @@
 
 #define FINDINGS_MAX 64
 
-extern const struct doctor_section *const __start_doctor_sections[] __attribute__((weak));
-extern const struct doctor_section *const __stop_doctor_sections[] __attribute__((weak));
+SECTION_DECLARE(struct doctor_section, doctor_sections);
 
 struct finding {
 	const char *section, *name, *fix;
@@ -117,7 +116,7 @@ static bool bootable(const struct doctor *d)
 
 static int cmd_doctor(int argc, char **argv)
 {
-	const struct doctor_section *sorted[8];
+	const struct doctor_section *sorted[8] = {NULL}, *const * s;
 	unsigned count = 0;
 	struct doctor *d;
 	bool json = false;
@@ -147,9 +146,10 @@ static int cmd_doctor(int argc, char **argv)
 		log_error("out of memory");
 		return EXIT_ERROR;
 	}
-	for (const struct doctor_section *const *s = __start_doctor_sections;
-	     s < __stop_doctor_sections && count < ARRAY_SIZE(sorted); s++)
-		sorted[count++] = *s;
+	section_for_each (s, doctor_sections) {
+		if (count < ARRAY_SIZE(sorted))
+			sorted[count++] = *s;
+	}
 	qsort(sorted, count, sizeof(sorted[0]), compare_sections);
 	for (unsigned i = 0; i < count; i++) {
 		d->section = sorted[i]->name;

@@ -3,6 +3,8 @@
 #ifndef POSTERN_COMMAND_H
 #define POSTERN_COMMAND_H
 
+#include "postern/section.h"
+
 struct command {
 	const char *name;
 	const char *help;
@@ -10,8 +12,6 @@ struct command {
 	int (*run)(int argc, char **argv);
 };
 
-#define COMMAND(symbol)                                                                            \
-	static const struct command *const symbol##_entry                                          \
-		__attribute__((used, retain, section("commands"))) = &(symbol)
+#define COMMAND(symbol) SECTION_ENTRY(struct command, commands, symbol)
 
 #endif

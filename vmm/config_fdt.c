@@ -21,8 +21,6 @@
 
 #define MACHINE_FILE_MAX (1 * MIB)
 
-extern char **environ;
-
 struct reader {
 	struct machine_config *config;
 	const char *path; /* of the file, for messages */
@@ -152,7 +150,7 @@ static int read_property(const struct reader *r, const struct node *node, const 
 	value = fdt_getprop_by_offset(r->fdt, offset, &name, &len);
 	if (!value)
 		return -EINVAL;
-	while (p->name && strcmp(p->name, name))
+	while (p->name && strcmp(p->name, name) != 0)
 		p++;
 	if (!p->name) {
 		log_error("%s: node %s: unknown property \"%s\"", r->path, shown, name);

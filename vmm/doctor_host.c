@@ -89,14 +89,15 @@ static void check_loop(struct doctor *d)
 static long read_number(const char *path)
 {
 	FILE *f = fopen(path, "re");
+	char text[32], *end = text;
 	long n = -1;
 
 	if (!f)
 		return -1;
-	if (fscanf(f, "%ld", &n) != 1)
-		n = -1;
+	if (fgets(text, sizeof(text), f))
+		n = strtol(text, &end, 10);
 	fclose(f);
-	return n;
+	return end == text ? -1 : n;
 }
 
 static void check_memory(struct doctor *d)

@@ -140,8 +140,10 @@ static void uring_close(struct event_loop *loop)
 	struct uring_engine *u = loop->engine_data;
 
 	io_uring_queue_exit(&u->ring);
-	while (u->all)
-		request_free(u, u->all);
+	for (struct uring_request *req = u->all, *next; req; req = next) {
+		next = req->next_all;
+		request_free(u, req);
+	}
 	free(u);
 }
 

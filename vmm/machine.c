@@ -16,8 +16,7 @@
 #include "vmm/console.h"
 #include "vmm/machine.h"
 
-extern const struct device_class *const __start_device_classes[] __attribute__((weak));
-extern const struct device_class *const __stop_device_classes[] __attribute__((weak));
+SECTION_DECLARE(struct device_class, device_classes);
 
 #define CLASSES_MAX 8
 
@@ -167,12 +166,13 @@ static int compare_classes(const void *a, const void *b)
 
 static int create_devices(struct machine_life *life)
 {
-	const struct device_class *sorted[CLASSES_MAX];
+	const struct device_class *sorted[CLASSES_MAX] = {NULL}, *const * c;
 	unsigned count = 0;
 
-	for (const struct device_class *const *c = __start_device_classes;
-	     c < __stop_device_classes && count < CLASSES_MAX; c++)
-		sorted[count++] = *c;
+	section_for_each (c, device_classes) {
+		if (count < CLASSES_MAX)
+			sorted[count++] = *c;
+	}
 	qsort(sorted, count, sizeof(sorted[0]), compare_classes);
 	for (unsigned i = 0; i < count; i++) {
 		int rc = sorted[i]->create(&life->m);
@@ -186,8 +186,9 @@ static int create_devices(struct machine_life *life)
 
 static bool have_class(const char *name)
 {
-	for (const struct device_class *const *c = __start_device_classes;
-	     c < __stop_device_classes; c++) {
+	const struct device_class *const *c;
+
+	section_for_each (c, device_classes) {
 		if (!strcmp((*c)->name, name))
 			return true;
 	}

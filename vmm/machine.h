@@ -26,6 +26,7 @@
 #include "postern/log.h"
 #include "postern/msi_sink.h"
 #include "postern/pci.h"
+#include "postern/section.h"
 
 #define MACHINE_CPUS_MAX    64
 #define MACHINE_DEVICES_MAX 28
@@ -223,9 +224,7 @@ struct device_class {
 	void (*stats)(struct machine *m, void (*line)(const char *name, uint64_t value));
 };
 
-#define DEVICE_CLASS(symbol)                                                                       \
-	static const struct device_class *const symbol##_entry                                     \
-		__attribute__((used, retain, section("device_classes"))) = &(symbol)
+#define DEVICE_CLASS(symbol) SECTION_ENTRY(struct device_class, device_classes, symbol)
 
 struct machine {
 	struct machine_config *config;

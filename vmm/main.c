@@ -6,15 +6,15 @@
 #include "vmm/machine.h"
 #include "vmm/command.h"
 
-/* The linker's bounds of the section that DEVICE_CLASS-like COMMAND() entries are put in. */
-extern const struct command *const __start_commands[] __attribute__((weak));
-extern const struct command *const __stop_commands[] __attribute__((weak));
+SECTION_DECLARE(struct command, commands);
 
 static void usage(FILE *to)
 {
+	const struct command *const *c;
+
 	fprintf(to, "Usage: postern COMMAND [OPTION]...\n\n"
 		    "A microVM monitor with assigned devices and an AMD vIOMMU.\n\nCommands:\n");
-	for (const struct command *const *c = __start_commands; c < __stop_commands; c++)
+	section_for_each (c, commands)
 		fprintf(to, "  %-10s %s\n", (*c)->name, (*c)->help);
 	fprintf(to, "\nOptions:\n"
 		    "  --version  Show the version\n"
@@ -23,6 +23,8 @@ static void usage(FILE *to)
 
 int main(int argc, char **argv)
 {
+	const struct command *const *c;
+
 	if (argc < 2) {
 		usage(stderr);
 		return EXIT_USAGE;
@@ -35,7 +37,7 @@ int main(int argc, char **argv)
 		usage(stdout);
 		return 0;
 	}
-	for (const struct command *const *c = __start_commands; c < __stop_commands; c++) {
+	section_for_each (c, commands) {
 		if (!strcmp((*c)->name, argv[1]))
 			return (*c)->run(argc - 2, argv + 2);
 	}

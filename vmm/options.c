@@ -108,7 +108,7 @@ static int parse_keys(const char *what, const char *text, void *target, const st
 			break;
 		}
 		*value++ = '\0';
-		while (key->name && strcmp(key->name, part))
+		while (key->name && strcmp(key->name, part) != 0)
 			key++;
 		if (!key->name) {
 			log_error("--%s %s: unknown key \"%s\"; see postern run --help", what, text,
@@ -242,7 +242,7 @@ static int choose(const char *option, const char *text, const struct choice *cho
 
 static int viommu_kind(void *target, const char *value)
 {
-	if (strcmp(value, "amd"))
+	if (strcmp(value, "amd") != 0)
 		return -EINVAL;
 	((struct machine_config *)target)->viommu = true;
 	return 0;
@@ -491,7 +491,7 @@ static int parse_pass(struct machine_config *config, int argc, char **argv, bool
 
 		if (!strcmp(arg, "-h"))
 			arg = "--help";
-		if (strncmp(arg, "--", 2)) {
+		if (strncmp(arg, "--", 2) != 0) {
 			log_error("\"%s\" is not an option; see postern run --help", arg);
 			return -EINVAL;
 		}

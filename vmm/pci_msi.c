@@ -189,9 +189,9 @@ int pci_adopt_msix(struct pci_function *fn, unsigned capability)
 	uint32_t table, pba;
 	unsigned vectors, bar;
 
-	if (fn->msix.vectors || capability < PCI_HEADER_END ||
-	    !range_fits(capability, MSIX_LENGTH, PCI_CONVENTIONAL_END) ||
-	    fn->config[capability] != MSIX_CAPABILITY_ID)
+	if (capability < PCI_HEADER_END || capability > PCI_CONVENTIONAL_END - MSIX_LENGTH)
+		return -EINVAL;
+	if (fn->msix.vectors || fn->config[capability] != MSIX_CAPABILITY_ID)
 		return -EINVAL;
 	vectors = (pci_get16(fn, capability + MSIX_CONTROL) & MSIX_CONTROL_SIZE) + 1;
 	table = pci_get32(fn, capability + MSIX_TABLE);

@@ -58,7 +58,8 @@ void vfio_host_stats(const struct vfio_host *host, struct vfio_host_stats *stats
  * the errno), and its BDF ("?" where sysfs does not say); calls VISIT for each. */
 void vfio_nodes_visit(void (*visit)(void *opaque, const char *node, const char *bdf, int error),
 		      void *opaque);
-/* Open NODE and bind it to IOMMUFD for a moment's probing: the descriptor, or -errno. Closing it unbinds. */
+/* Open NODE and bind it to IOMMUFD for a moment's probing: the descriptor, or -errno. Closing it
+ * unbinds. */
 int vfio_node_bind(const char *node, int iommufd, uint32_t *dev_id);
 
 #endif

@@ -287,7 +287,9 @@ static void request_start(struct blk_request *req, const struct blk_header *head
 		req->data_len = chain->writable_len - 1;
 	}
 	req->left = req->data_len;
-	req->io = (struct event_io){.fd = req->blk->fd, .done = request_done};
+	memset(&req->io, 0, sizeof(req->io));
+	req->io.fd = req->blk->fd;
+	req->io.done = request_done;
 	switch (req->type) {
 	case BLK_T_IN:
 	case BLK_T_OUT:

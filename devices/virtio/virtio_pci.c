@@ -154,7 +154,7 @@ bool virtio_pci_has(const struct virtio_pci *vp, unsigned feature)
 static void activate(struct virtio_pci *vp)
 {
 	struct virtqueue_params params[VIRTIO_QUEUES_MAX];
-	bool enabled[VIRTIO_QUEUES_MAX];
+	bool enabled[VIRTIO_QUEUES_MAX] = {false};
 	int ret = 0;
 
 	pthread_mutex_lock(&vp->lock);

@@ -344,7 +344,7 @@ static uint32_t iov_copy(const struct iovec *iov, unsigned count, uint8_t *out, 
 			step = (uint32_t)iov[i].iov_len;
 		if (out)
 			memcpy(out + done, iov[i].iov_base, step);
-		else
+		else if (in)
 			memcpy(iov[i].iov_base, in + done, step);
 		done += step;
 	}

@@ -70,7 +70,7 @@ static void test_kick(void)
 	wait_spinning(h);
 	machine_finish(&h->m, MACHINE_QUIT);
 	ok(harness_join(h) == MACHINE_QUIT, "a guest that spins is stopped");
-	machine_finish(&h->m, MACHINE_POWER_OFF);
+	machine_finish(&h->m, MACHINE_FAILED);
 	ok(h->m.end == MACHINE_QUIT, "the first end counts");
 	harness_free(h);
 }
@@ -156,13 +156,13 @@ static void reset_write(void *opaque, uint64_t offset, unsigned width, uint64_t 
 	(void)offset;
 	(void)width;
 	(void)value;
-	machine_finish(opaque, MACHINE_RESET);
+	machine_finish(opaque, MACHINE_POWER_OFF);
 }
 
 static uint64_t reset_read(void *opaque, uint64_t offset, unsigned width)
 {
 	(void)offset;
-	machine_finish(opaque, MACHINE_RESET);
+	machine_finish(opaque, MACHINE_POWER_OFF);
 	return width_mask(width);
 }
 
@@ -191,7 +191,7 @@ static void test_reset(void)
 		if (round == 3)
 			agent(h, OP_WRMSR, MSR_APIC_BASE, APIC | 0xd00);
 		agent_post(h, round & 1 ? OP_IN4 : OP_OUT4, RESET_PORT, 1);
-		ok(harness_join(h) == MACHINE_RESET, "reset asked for by a port %s",
+		ok(harness_join(h) == MACHINE_POWER_OFF, "reset asked for by a port %s",
 		   round & 1 ? "read" : "write");
 		harness_reset(h);
 		harness_start(h);
