@@ -24,7 +24,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/uio.h>
 
 #include "vmm/machine.h"
 
@@ -127,22 +126,12 @@ static void unbind(struct irq *irq, unsigned gsi)
 	irqfd(irq, gsi, KVM_IRQFD_FLAG_DEASSIGN);
 }
 
-/* Signals that came while the route was masked are swallowed: KVM would deliver them at once. */
-static void drain(int eventfd)
-{
-	uint64_t count;
-	struct iovec vec = {.iov_base = &count, .iov_len = sizeof(count)};
-
-	if (preadv2(eventfd, &vec, 1, -1, RWF_NOWAIT) < 0)
-		return;
-}
-
+/* Signals that came while the route was masked wait in the eventfd; KVM delivers them at once. */
 static void bind_route(struct irq *irq, unsigned gsi)
 {
 	struct msi_route *route = &irq->route[gsi];
 	int rc;
 
-	drain(route->eventfd);
 	rc = irqfd(irq, gsi, 0);
 	if (rc) {
 		log_error("interrupt route %u of device %02x:%02x.%x: KVM_IRQFD: %s", gsi,

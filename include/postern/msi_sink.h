@@ -43,7 +43,8 @@ static inline int msi_sink_send(struct msi_sink *sink, const struct msi_msg *msg
 
 /*
  * Bind EVENTFD (owned by the caller, open until msi_route_free()) to a new route. The route starts
- * masked: signals are swallowed until msi_route_set() names a message.
+ * masked: a signal waits in the eventfd, as in an MSI-X pending bit, until msi_route_set() names a
+ * message.
  * -ENOSPC when the host has no more interrupt routes.
  */
 static inline int msi_route_new(struct msi_sink *sink, int eventfd, struct msi_route **route)
