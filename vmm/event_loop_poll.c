@@ -115,18 +115,27 @@ static int poll_submit(struct event_loop *loop, struct event_io *io)
 	return 0;
 }
 
+/* Where a descriptor has no position (a pipe, a terminal), io_uring ignores the offset; so here. */
+static ssize_t transfer_once(const struct event_io *io, bool seekable)
+{
+	int count = (int)io->iov_count;
+
+	if (io->op == EVENT_IO_WRITEV)
+		return seekable ? pwritev(io->fd, io->iov, count, (off_t)io->offset)
+				: writev(io->fd, io->iov, count);
+	return seekable ? preadv(io->fd, io->iov, count, (off_t)io->offset)
+			: readv(io->fd, io->iov, count);
+}
+
 static int transfer(const struct event_io *io)
 {
-	bool write = io->op == EVENT_IO_WRITEV;
-	off_t offset = (off_t)io->offset;
+	bool seekable = true;
 	ssize_t n;
 
 	do {
-		n = write ? pwritev2(io->fd, io->iov, (int)io->iov_count, offset, 0)
-			  : preadv2(io->fd, io->iov, (int)io->iov_count, offset, 0);
-		/* io_uring ignores the offset where there is none to have; so does -1. */
-		if (n < 0 && errno == ESPIPE && offset != -1) {
-			offset = -1;
+		n = transfer_once(io, seekable);
+		if (n < 0 && errno == ESPIPE && seekable) {
+			seekable = false;
 			errno = EINTR;
 		}
 	} while (n < 0 && errno == EINTR);
