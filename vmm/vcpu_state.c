@@ -221,7 +221,8 @@ static int capture(struct vcpu *vcpu)
 		return rc;
 	}
 	s->has_xsave = !ioctl(vcpu->fd, KVM_GET_XSAVE, s->xsave);
-	s->has_xcrs = !ioctl(vcpu->fd, KVM_GET_XCRS, &s->xcrs);
+	/* Without XSAVE on the host there is none to get, and none may be set. */
+	s->has_xcrs = !ioctl(vcpu->fd, KVM_GET_XCRS, &s->xcrs) && s->xcrs.nr_xcrs;
 	/* There is no PIC behind LINT0; LINT1 is NMI on every PC (MP specification 3.6.1). */
 	memcpy(&s->lapic.regs[APIC_LVT_LINT1], &lint1, sizeof(lint1));
 	/* The others wait for INIT and SIPI, which KVM's local APICs handle. */
