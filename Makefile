@@ -98,6 +98,22 @@ POSTERN_LDFLAGS += -static
 endif
 LIBS := -luring -lfdt
 
+# musl's headers do not bring the kernel's, and the libraries' stand among the other C library's.
+ifeq ($(CONFIG_MUSL),y)
+CC := musl-gcc
+POSTERN_CFLAGS += -isystem $(O)/include/musl
+LIBS := /usr/lib/x86_64-linux-gnu/liburing.a /usr/lib/x86_64-linux-gnu/libfdt.a
+POSTERN_LDFLAGS += -no-pie
+libc_headers := $(O)/include/musl/.made
+$(libc_headers):
+	$(Q)mkdir -p $(@D)
+	$(Q)for h in linux asm-generic video liburing liburing.h libfdt.h libfdt_env.h fdt.h; do \
+		ln -sfn /usr/include/$$h $(@D)/$$h || exit 1; \
+	done
+	$(Q)ln -sfn /usr/include/x86_64-linux-gnu/asm $(@D)/asm
+	$(Q)touch $@
+endif
+
 # ---- components: each a static library -----------------------------------------------------
 
 all_objs :=
@@ -116,7 +132,7 @@ endef
 libs :=
 $(foreach c,$(components),$(eval $(call component,$(c))))
 
-$(O)/%.o: %.c $(O)/include/config.h
+$(O)/%.o: %.c $(O)/include/config.h | $(libc_headers)
 	$(say) CC $<
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) $(POSTERN_CFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
