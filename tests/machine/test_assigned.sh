@@ -9,7 +9,7 @@ need_kernel
 disk=$work/nvme.img
 given=$(image "$disk" 64M)
 export POSTERN_NVME_IMAGE="$disk"
-tests/machine/session start --dev nvme --dev edu --mem 3G >"$work/log" 2>&1
+start_session --dev nvme --dev edu --mem 3G
 ok "the reference machine starts with an NVMe disk" $?
 
 inside 60 "$O/postern" doctor

@@ -5,7 +5,7 @@ cd "$(dirname "$0")/../.." || exit 1
 . tests/machine/lib.sh
 export POSTERN_SESSION="${POSTERN_SESSION:-default}-boot"
 need_kernel
-tests/machine/session start >"$work/log" 2>&1
+start_session --mem 5G
 ok "the reference machine starts" $?
 scratch=$(tests/machine/session scratch)
 

@@ -174,7 +174,7 @@ Test(uart, receive_fifo)
 	cr_assert_eq(rooms, 1);
 }
 
-Test(uart, room_callback_may_feed, .timeout = 10)
+Test(uart, room_callback_may_feed)
 {
 	feed_from_room = true;
 	cr_assert_eq(input("ab"), 1);

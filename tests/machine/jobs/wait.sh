@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=sh
-# Wait for $disk: NVMe is probed in the background.
+# Wait for $disk, which the job has set: NVMe is probed in the background.
+disk=${disk:-/dev/vda}
 tries=0
 until [ -b "$disk" ]; do
 	tries=$((tries + 1))
