@@ -6,6 +6,8 @@
 #include "devices/legacy/legacy.h"
 #include "postern/bits.h"
 
+#include "tests/unit/noise.h"
+
 static struct bus pio;
 static struct acpi_regs *regs;
 static unsigned offs, resets, presses;
@@ -114,8 +116,8 @@ Test(acpi_regs, hostile_writes)
 	unsigned seed = 2, expected_off = 0, expected_reset = 0;
 
 	for (int i = 0; i < 20000; i++) {
-		unsigned width = 1u << rand_r(&seed) % 4, reg = (unsigned)rand_r(&seed) % 5;
-		uint64_t value = (uint64_t)rand_r(&seed) << 32 ^ (uint64_t)rand_r(&seed);
+		unsigned width = 1u << noise(&seed) % 4, reg = noise(&seed) % 5;
+		uint64_t value = (uint64_t)noise(&seed) << 32 ^ (uint64_t)noise(&seed);
 
 		if (i % 3 == 0)
 			value = (value & 1) | 0x34;

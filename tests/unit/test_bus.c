@@ -8,6 +8,8 @@
 #include "postern/bits.h"
 #include "postern/bus.h"
 
+#include "tests/unit/noise.h"
+
 struct probe {
 	uint64_t answer, offset, value;
 	unsigned width, reads, writes;
@@ -138,15 +140,14 @@ Test(bus, random_adds_and_removes_match_a_model)
 
 	bus_init(&bus);
 	for (int step = 0; step < 20000; step++) {
-		unsigned base = (unsigned)rand_r(&seed) % 256,
-			 size = 1 + (unsigned)rand_r(&seed) % 8;
+		unsigned base = noise(&seed) % 256, size = 1 + noise(&seed) % 8;
 		bool clear = true,
 		     starts = owner[base] && (!base || owner[base - 1] != owner[base]);
 		unsigned end = base + size < 256 ? base + size : 256;
 
 		for (unsigned i = base; i < end; i++)
 			clear &= !owner[i];
-		if (rand_r(&seed) % 2) {
+		if (noise(&seed) % 2) {
 			cr_assert_eq(add(&bus, base, end - base, &probe[base]),
 				     clear ? 0 : -EEXIST);
 			for (unsigned i = base; clear && i < end; i++)
@@ -158,7 +159,7 @@ Test(bus, random_adds_and_removes_match_a_model)
 			for (unsigned i = base; starts && i < 256 && owner[i] == who; i++)
 				owner[i] = 0;
 		}
-		base = (unsigned)rand_r(&seed) % 256;
+		base = noise(&seed) % 256;
 		cr_assert_eq(bus_write(&bus, base, 1, 0), owner[base] ? 0 : -ENOENT);
 		if (owner[base])
 			cr_assert_eq(probe[owner[base] - 1].offset,

@@ -8,6 +8,8 @@
 #include "devices/legacy/legacy.h"
 #include "postern/bits.h"
 
+#include "tests/unit/noise.h"
+
 #define MASK	0x10000u
 #define LEVEL	0x8000u
 #define RIRR	0x4000u
@@ -290,20 +292,20 @@ Test(ioapic, hostile_writes)
 	unsigned seed = 9;
 
 	for (int i = 0; i < 30000; i++) {
-		unsigned width = 1u << rand_r(&seed) % 4, pin = (unsigned)rand_r(&seed) % 26;
-		unsigned offset = (unsigned)rand_r(&seed) % 0x50;
-		uint64_t value = (uint64_t)rand_r(&seed) << 32 ^ (uint64_t)rand_r(&seed) << 1;
+		unsigned width = 1u << noise(&seed) % 4, pin = noise(&seed) % 26;
+		unsigned offset = noise(&seed) % 0x50;
+		uint64_t value = (uint64_t)noise(&seed) << 32 ^ (uint64_t)noise(&seed) << 1;
 		struct msi_msg msg;
 
 		bus_write(&mmio, IOAPIC_BASE + offset, width, value);
 		bus_read(&mmio, IOAPIC_BASE + offset, width, &value);
 		if (i % 2)
-			out((unsigned)rand_r(&seed) % 0x44, (uint32_t)rand_r(&seed));
+			out(noise(&seed) % 0x44, (uint32_t)noise(&seed));
 		ioapic_set_irq(ioapic, pin, value & 1);
 		if (i % 3 == 0)
 			ioapic_eoi_pin(ioapic, pin);
 		if (i % 5 == 0)
-			eoi((uint8_t)rand_r(&seed));
+			eoi((uint8_t)noise(&seed));
 		for (pin = 0; pin < IOAPIC_PINS; pin++) {
 			bool live = ioapic_pin_message(ioapic, pin, &msg);
 			uint32_t entry = low(pin);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/unit/pci_fixture.h"
+#include "tests/unit/noise.h"
 
 TestSuite(pci_config, .init = setup, .fini = teardown);
 
@@ -173,9 +174,9 @@ Test(pci_config, hostile_writes)
 	for (unsigned i = 0; i < PCI_CONFIG_SIZE; i++)
 		before[i] = dev.fn.config[i];
 	for (int step = 0; step < 50000; step++) {
-		unsigned width = 1u << rand_r(&seed) % 4;
-		unsigned offset = (unsigned)rand_r(&seed) % (step % 4 ? 0x80 : 0x1000);
-		uint64_t value = (uint64_t)rand_r(&seed) << 32 ^ (uint64_t)rand_r(&seed) << 3;
+		unsigned width = 1u << noise(&seed) % 4;
+		unsigned offset = noise(&seed) % (step % 4 ? 0x80 : 0x1000);
+		uint64_t value = (uint64_t)noise(&seed) << 32 ^ (uint64_t)noise(&seed) << 3;
 
 		if (step % 3 == 0)
 			value = MEM32 + (value & 0xfffff000) % 0x30000000;

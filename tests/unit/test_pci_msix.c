@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "tests/unit/pci_fixture.h"
+#include "tests/unit/noise.h"
 
 #define DEVFN	0x18
 #define BAR	(MEM32 + 0x10000)
@@ -294,15 +295,15 @@ Test(pci_msix, hostile_writes)
 	unsigned seed = 3;
 
 	for (int step = 0; step < 50000; step++) {
-		unsigned width = 1u << rand_r(&seed) % 4;
-		unsigned offset = TABLE - 16 + (unsigned)rand_r(&seed) % 0x820;
-		unsigned vector = (unsigned)rand_r(&seed) % VECTORS, before;
+		unsigned width = 1u << noise(&seed) % 4;
+		unsigned offset = TABLE - 16 + noise(&seed) % 0x820;
+		unsigned vector = noise(&seed) % VECTORS, before;
 		uint64_t pending;
 
-		put(offset, width, (uint64_t)rand_r(&seed) << 33 ^ (uint64_t)rand_r(&seed));
+		put(offset, width, (uint64_t)noise(&seed) << 33 ^ (uint64_t)noise(&seed));
 		get(offset, width);
 		if (step % 16 == 0)
-			cfg_write(DEVFN, CONTROL, 2, (uint32_t)rand_r(&seed) << 3);
+			cfg_write(DEVFN, CONTROL, 2, (uint32_t)noise(&seed) << 3);
 		before = sunk.sent;
 		pci_msix_raise(&dev.fn, vector);
 		pending = get(PBA + vector / 64 * 8, 8) & BIT(vector % 64);

@@ -2,6 +2,7 @@
 #include <pthread.h>
 
 #include "tests/unit/pci_fixture.h"
+#include "tests/unit/noise.h"
 
 TestSuite(pci_root, .init = setup, .fini = teardown, .timeout = 120);
 
@@ -392,9 +393,9 @@ Test(pci_root, own_config_handlers)
 	pci_root_add(root, &fn, 0x10);
 	cr_assert_eq(cfg_read(0x10, 0x80, 1), 0xff, "cut to the width");
 	for (int i = 0; i < 20000; i++) {
-		unsigned width = 1u << rand_r(&seed) % 4, offset = (unsigned)rand_r(&seed) % 4096;
+		unsigned width = 1u << noise(&seed) % 4, offset = noise(&seed) % 4096;
 
-		bus_write(&mmio, ecam_at(0x10, offset), width, (uint64_t)rand_r(&seed) << 17);
+		bus_write(&mmio, ecam_at(0x10, offset), width, (uint64_t)noise(&seed) << 17);
 		bus_read(&mmio, ecam_at(0x10, offset), width, &value);
 		out(0xcf8, 4, 0x80001000 | (offset & 0xfc));
 		out((uint16_t)(0xcfc + offset % 4), width, UINT64_MAX);
@@ -415,7 +416,7 @@ static void *mover(void *arg)
 	unsigned seed = devfn;
 
 	for (int i = 0; i < 3000; i++) {
-		cfg_write(devfn, 0x10, 4, (uint32_t)MEM32 + (rand_r(&seed) % 4u << 12));
+		cfg_write(devfn, 0x10, 4, (uint32_t)MEM32 + (noise(&seed) % 4u << 12));
 		if (i % 16 == 0) {
 			cfg_write(devfn, 4, 2, 0);
 			cfg_write(devfn, 4, 2, 2);

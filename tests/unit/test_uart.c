@@ -9,6 +9,8 @@
 #include "devices/legacy/legacy.h"
 #include "postern/bits.h"
 
+#include "tests/unit/noise.h"
+
 enum { RBR, IER, IIR, LCR, MCR, LSR, MSR, SCR, THR = RBR, FCR = IIR };
 
 static struct bus pio;
@@ -312,10 +314,10 @@ Test(uart, hostile_accesses)
 	unsigned seed = 11;
 
 	for (int i = 0; i < 50000; i++) {
-		unsigned width = 1u << rand_r(&seed) % 4, reg = (unsigned)rand_r(&seed) % 8;
-		uint64_t value = (uint64_t)rand_r(&seed) << 32 ^ (uint64_t)rand_r(&seed) << 1;
+		unsigned width = 1u << noise(&seed) % 4, reg = noise(&seed) % 8;
+		uint64_t value = (uint64_t)noise(&seed) << 32 ^ (uint64_t)noise(&seed) << 1;
 
-		if (rand_r(&seed) % 2)
+		if (noise(&seed) % 2)
 			bus_write(&pio, 0x3f8 + reg, width, value);
 		else
 			bus_read(&pio, 0x3f8 + reg, width, &value);
