@@ -17,7 +17,7 @@ enum { VIOMMU_ORDER = 0 };
 struct viommu {
 	struct amd_viommu *front;
 	struct viommu_port *port; /* until the front end owns it */
-	struct msi_sink *own;	  /* the unit's own messages, never remapped */
+	struct msi_sink *own;	  /* of its MSI capability, never remapped */
 	struct irq *irq;
 	struct amd_iommu_listener listener;
 	struct pci_function southbridge;
@@ -41,7 +41,8 @@ static void own_msi(void *opaque)
 
 static void own_message(void *opaque, const struct msi_msg *msg)
 {
-	msi_sink_send(((struct viommu *)opaque)->own, msg);
+	if (irq_deliver(((struct viommu *)opaque)->irq, msg))
+		log_guest("vIOMMU: nobody takes the message of its XT interrupt registers");
 }
 
 static int dma_space_new(struct machine *m, uint16_t devid, struct dma_space **ds)

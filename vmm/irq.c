@@ -290,11 +290,28 @@ void irq_refresh(struct irq *irq, uint16_t devid, bool all)
 
 /* ---- struct msi_sink ---- */
 
+/* MSG as KVM takes it. Called without irq->lock. */
+static int signal_msi(struct irq *irq, const struct msi_msg *msg)
+{
+	struct kvm_msi request = {
+		.address_lo = (uint32_t)msg->addr,
+		.address_hi = (uint32_t)(msg->addr >> 32),
+		.data = msg->data,
+	};
+
+	/* 0: an APIC took note but was masked or had it pending, which is delivery enough. */
+	if (ioctl(irq->kvm->vm, KVM_SIGNAL_MSI, &request) < 0) {
+		/* KVM says -1, that is EPERM, when no APIC has the destination. */
+		return errno == EPERM ? -ENXIO : -errno;
+	}
+	irq->messages++;
+	return 0;
+}
+
 static int sink_send(struct msi_sink *base, const struct msi_msg *msg)
 {
 	struct irq_sink *sink = container_of(base, struct irq_sink, sink);
 	struct irq *irq = sink->irq;
-	struct kvm_msi request = {0};
 	struct msi_msg out;
 	int rc;
 
@@ -303,16 +320,16 @@ static int sink_send(struct msi_sink *base, const struct msi_msg *msg)
 		irq->refused++;
 		return rc;
 	}
-	request.address_lo = (uint32_t)out.addr;
-	request.address_hi = (uint32_t)(out.addr >> 32);
-	request.data = out.data;
-	/* 0: an APIC took note but was masked or had it pending, which is delivery enough. */
-	if (ioctl(irq->kvm->vm, KVM_SIGNAL_MSI, &request) < 0) {
-		/* KVM says -1, that is EPERM, when no APIC has the destination. */
-		return errno == EPERM ? -ENXIO : -errno;
+	return signal_msi(irq, &out);
+}
+
+int irq_deliver(struct irq *irq, const struct msi_msg *msg)
+{
+	if (!is_interrupt_address(msg->addr)) {
+		irq->refused++;
+		return -EINVAL;
 	}
-	irq->messages++;
-	return 0;
+	return signal_msi(irq, msg);
 }
 
 static unsigned route_gsi(const struct msi_route *route)

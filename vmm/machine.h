@@ -142,6 +142,11 @@ void irq_set_remapper(struct irq *irq, const struct irq_remapper *remapper);
 void irq_refresh(struct irq *irq, uint16_t devid, bool all);
 /* A sink for requester DEVID; REMAPPED false for the IOMMU's own messages. Freed by irq_free(). */
 int irq_sink_new(struct irq *irq, uint16_t devid, bool remapped, struct msi_sink **sink);
+/*
+ * A message that the IOMMU itself has composed: not remapped, and with bits 31:8 of the destination
+ * in bits 63:40 of its address, which no device can name. Errors as msi_sink_send().
+ */
+int irq_deliver(struct irq *irq, const struct msi_msg *msg);
 /* struct ioapic_config.route */
 void irq_ioapic_route(void *irq, unsigned pin, const struct msi_msg *msg);
 /* Pins whose remapped message has VECTOR, as a bitmap. */

@@ -131,6 +131,23 @@ Test(irq, bad_messages_are_refused_and_others_still_delivered)
 	close(fd);
 }
 
+/*
+ * The XT interrupt registers name APIC ids of 32 bits, in x2APIC cluster mode from the ninth CPU on
+ * above 255. No vCPU exists here: that nobody takes the message is KVM's word.
+ */
+Test(irq, the_units_own_message_may_go_to_a_wide_destination)
+{
+	struct msi_msg wide = {APIC | BIT(40) | 0x1000 | BIT(2), 0x31};
+	struct msi_msg bad = {APIC | BIT(32), 0x31};
+	struct msi_sink *own;
+
+	irq_sink_new(irq, DEVID, false, &own);
+	cr_expect_eq(irq_deliver(irq, &wide), -ENXIO);
+	cr_expect_eq(msi_sink_send(own, &wide), -EINVAL, "a device cannot name it");
+	cr_expect_eq(irq_deliver(irq, &bad), -EINVAL);
+	cr_expect_eq(refused(), 2);
+}
+
 /* ---- order ---- */
 
 /* The call whose number is HOLD answers with the vector it saw, but late. */
