@@ -27,7 +27,8 @@ struct iommufd {
 
 /*
  * The driver of soft vIOMMUs. The engine is the one that is used; a test may put another in its
- * place. Calls for one vIOMMU are serialised, with no lock of the context held.
+ * place. SETs of one vIOMMU are serialised, with no lock of the context held; GETs come at any
+ * time, also while a SET lasts.
  */
 struct iommufd_soft_driver {
 	int (*create)(const struct amd_iommu_config *config, struct amd_iommu_engine **engine);

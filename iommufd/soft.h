@@ -4,8 +4,8 @@
  *
  * Locks: soft->lock covers the object table, every object's users and the links between objects; it
  * is held for a few instructions only, never around a driver. ioas->lock covers one IOAS's
- * mappings. viommu->lock serialises one vIOMMU's driver. soft->lock may be taken inside the other
- * two, which are never held together.
+ * mappings. viommu->lock serialises what changes one vIOMMU's driver. soft->lock may be taken
+ * inside the other two, which are never held together.
  */
 #ifndef POSTERN_IOMMUFD_SOFT_H
 #define POSTERN_IOMMUFD_SOFT_H

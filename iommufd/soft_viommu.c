@@ -211,12 +211,14 @@ int soft_viommu_command(struct soft_call *call)
 	viommu = soft_object_get(call->soft, cmd->object_id, SOFT_VIOMMU);
 	if (!viommu)
 		return -ENOENT;
-	pthread_mutex_lock(&viommu->lock);
-	if (cmd->op == IOMMU_VIOMMU_COMMAND_OP_SET)
+	/* Who reads a register does not wait for a ring that another thread's SET runs. */
+	if (cmd->op == IOMMU_VIOMMU_COMMAND_OP_SET) {
+		pthread_mutex_lock(&viommu->lock);
 		rc = viommu->driver->set(viommu->engine, cmd->index, cmd->val64);
-	else
+		pthread_mutex_unlock(&viommu->lock);
+	} else {
 		rc = viommu->driver->get(viommu->engine, cmd->index, &value);
-	pthread_mutex_unlock(&viommu->lock);
+	}
 	soft_object_put(call->soft, viommu);
 	/* GET answers in val64 alone; SET leaves the caller's structure as it was. */
 	if (!rc && cmd->op == IOMMU_VIOMMU_COMMAND_OP_GET)

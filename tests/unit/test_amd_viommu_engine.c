@@ -4,6 +4,7 @@
  * in the order in which Linux brings the unit up (drivers/iommu/amd/init.c).
  */
 #include <criterion/criterion.h>
+#include <pthread.h>
 #include <string.h>
 
 #include "tests/unit/fake_engine.h"
@@ -134,6 +135,58 @@ Test(amd_viommu_engine, the_base_of_a_running_ring_stays)
 	cr_expect_eq(rd(0x2020, 4) & BIT(3), BIT(3));
 	wr_halves(0x10, 0x180000 | 9ull << 56);
 	cr_expect_eq(rd(0x10, 8), EVENT_LOG | 9ull << 56);
+}
+
+/* ---- nobody waits for a ring that another vCPU runs ---- */
+
+static void *read_registers(void *opaque)
+{
+	*(uint64_t *)opaque = rd(0x2020, 4) | rd(0x18, 8) << 32;
+	return NULL;
+}
+
+static uint64_t seen;
+
+static void read_elsewhere(struct amd_iommu_listener *listener, uint16_t devid, bool all)
+{
+	pthread_t thread;
+
+	(void)listener;
+	(void)devid;
+	(void)all;
+	cr_assert_eq(pthread_create(&thread, NULL, read_registers, &seen), 0);
+	pthread_join(thread, NULL);
+}
+
+Test(amd_viommu_engine, another_vcpu_reads_while_a_ring_runs, .timeout = 20)
+{
+	struct amd_iommu_listener listener = {.interrupts_changed = read_elsewhere};
+	uint64_t command[2] = {5ull << 60, 0};
+
+	control_or(BIT(0));
+	memcpy(&ram[RING], command, sizeof(command));
+	amd_iommu_engine_listen(engine, &listener);
+	wr(0x2008, 4, 0x10);
+	amd_iommu_engine_unlisten(engine, &listener);
+	cr_expect(seen & BIT(4), "CmdBufRun");
+	cr_expect(seen >> 32 & BIT(12), "CmdBufEn");
+}
+
+static void read_here(void *opaque)
+{
+	read_registers(opaque);
+}
+
+/* engine.h: no lock is held when the unit's interrupt leaves. */
+Test(amd_viommu_engine, its_interrupt_may_lead_back_to_a_register, .timeout = 20)
+{
+	uint64_t command[2] = {1ull << 60 | 2, 0};
+
+	amd_iommu_engine_set_interrupts(engine, &seen, read_here, NULL);
+	control_or(BIT(0) | BIT(4));
+	memcpy(&ram[RING], command, sizeof(command));
+	wr(0x2008, 4, 0x10);
+	cr_expect(seen & BIT(2), "ComWaitInt");
 }
 
 Test(amd_viommu_engine, reset)
