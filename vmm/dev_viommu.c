@@ -19,7 +19,9 @@ struct viommu {
 	struct viommu_port *port; /* until the front end owns it */
 	struct msi_sink *own;	  /* of its MSI capability, never remapped */
 	struct irq *irq;
+	struct machine *machine;
 	struct amd_iommu_listener listener;
+	struct event_work ring; /* the rest of a long command ring */
 	struct pci_function southbridge;
 };
 
@@ -43,6 +45,18 @@ static void own_message(void *opaque, const struct msi_msg *msg)
 {
 	if (irq_deliver(((struct viommu *)opaque)->irq, msg))
 		log_guest("vIOMMU: nobody takes the message of its XT interrupt registers");
+}
+
+static void kick_ring(void *opaque)
+{
+	struct viommu *viommu = opaque;
+
+	event_loop_post(viommu->machine->loop, &viommu->ring);
+}
+
+static void run_ring(struct event_work *work)
+{
+	amd_iommu_engine_run(container_of(work, struct viommu, ring)->machine->engine);
 }
 
 static int dma_space_new(struct machine *m, uint16_t devid, struct dma_space **ds)
@@ -126,6 +140,8 @@ static int viommu_create(struct machine *m)
 		return -ENOMEM;
 	m->private[VIOMMU_ORDER] = viommu;
 	viommu->irq = m->irq;
+	viommu->machine = m;
+	viommu->ring.run = run_ring;
 	rc = iommufd_open_soft(&m->iommufd_soft, &m->memory);
 	if (!rc)
 		rc = iommufd_soft_set_hw(m->iommufd_soft, &features, front.devfn);
@@ -146,6 +162,7 @@ static int viommu_create(struct machine *m)
 		return rc;
 	}
 	amd_iommu_engine_set_interrupts(m->engine, viommu, own_msi, own_message);
+	amd_iommu_engine_set_worker(m->engine, viommu, kick_ring);
 	remapper.opaque = m->engine;
 	irq_set_remapper(m->irq, &remapper);
 	viommu->listener.interrupts_changed = interrupts_changed;

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The command buffer (reference section 5). */
+#include <errno.h>
+#include <time.h>
+
 #include "iommufd/amd/internal.h"
 #include "postern/log.h"
 
@@ -183,18 +186,30 @@ static void command_stop(struct amd_iommu_engine *e, const struct amd_fault *fau
 	amd_event_log(e, 0, fault);
 }
 
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
 /*
  * The work is bounded by the ring: the tail is what it was at the doorbell (its writers wait for
- * the lock), both pointers lie inside the ring, and the head only moves towards the tail.
+ * the lock), both pointers lie inside the ring, and the head only moves towards the tail. But a
+ * ring has room for 32,768 commands of which each may have a listener compare all mappings of a
+ * device: with a worker, a vCPU is given back in time and what is left goes on there.
  */
 void amd_command_run(struct amd_iommu_engine *e)
 {
 	const uint64_t base = amd_reg(e, AMD_REG_CMD_BASE), tail = amd_reg(e, AMD_REG_CMD_TAIL);
-	uint64_t head = amd_reg(e, AMD_REG_CMD_HEAD);
+	uint64_t head = amd_reg(e, AMD_REG_CMD_HEAD), begin;
 	struct amd_fault fault;
+	unsigned done = 0;
 
 	if (!(amd_reg(e, AMD_REG_STATUS) & AMD_STATUS_CMD_BUF_RUN))
 		return;
+	begin = e->kick && head != tail ? now_ns() : 0;
 	while (head != tail) {
 		if (command_execute(e, (base & AMD_RING_BASE) + head, &fault)) {
 			command_stop(e, &fault);
@@ -202,5 +217,10 @@ void amd_command_run(struct amd_iommu_engine *e)
 		}
 		head = (head + AMD_RING_ENTRY) & (amd_ring_bytes(base) - 1);
 		amd_reg_store(e, AMD_REG_CMD_HEAD, head);
+		if (e->kick && head != tail &&
+		    (++done >= AMD_IOMMU_RUN_COMMANDS || now_ns() - begin >= AMD_IOMMU_RUN_NS)) {
+			e->kick(e->worker);
+			return;
+		}
 	}
 }

@@ -100,6 +100,20 @@ void amd_iommu_engine_set_interrupts(struct amd_iommu_engine *e, void *opaque,
 	e->message = message;
 }
 
+void amd_iommu_engine_set_worker(struct amd_iommu_engine *e, void *opaque,
+				 void (*kick)(void *opaque))
+{
+	e->worker = opaque;
+	e->kick = kick;
+}
+
+void amd_iommu_engine_run(struct amd_iommu_engine *e)
+{
+	amd_engine_lock(e);
+	amd_command_run(e);
+	amd_engine_unlock(e);
+}
+
 /* ---- listeners ---- */
 
 void amd_iommu_engine_listen(struct amd_iommu_engine *e, struct amd_iommu_listener *listener)

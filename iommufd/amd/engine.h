@@ -47,7 +47,7 @@ struct amd_device_state {
 
 /*
  * Those who mirror the unit's tables elsewhere (assigned devices in kernel page tables). Called
- * with the unit's mutex held, on the thread that wrote the command tail, before a later
+ * with the unit's mutex held, on the thread that runs the command ring, before a later
  * COMPLETION_WAIT of the same ring stores: what they do is finished when it becomes visible.
  * They must not call back into registers; amd_iommu_engine_device_state(), amd_iommu_engine_walk()
  * and amd_iommu_engine_remap() may be called.
@@ -85,6 +85,19 @@ void amd_iommu_engine_set_interrupts(struct amd_iommu_engine *engine, void *opaq
 				     void (*msi)(void *opaque),
 				     void (*message)(void *opaque, const struct msi_msg *msg));
 
+/*
+ * Who goes on with the command ring where it must not keep a vCPU any longer: after
+ * AMD_IOMMU_RUN_COMMANDS commands or AMD_IOMMU_RUN_NS of them. KICK is called with the unit's mutex
+ * held, on any thread, and has amd_iommu_engine_run() called soon on a thread that may be kept that
+ * long at a time; that may kick again. Without one a ring runs to its end on the thread that wrote
+ * the tail. Set before the guest runs.
+ */
+#define AMD_IOMMU_RUN_COMMANDS 4096
+#define AMD_IOMMU_RUN_NS       UINT64_C(10000000)
+void amd_iommu_engine_set_worker(struct amd_iommu_engine *engine, void *opaque,
+				 void (*kick)(void *opaque));
+void amd_iommu_engine_run(struct amd_iommu_engine *engine);
+
 /* Before the guest runs. The listener outlives the engine or removes itself. */
 void amd_iommu_engine_listen(struct amd_iommu_engine *engine, struct amd_iommu_listener *listener);
 void amd_iommu_engine_unlisten(struct amd_iommu_engine *engine,
@@ -104,8 +117,8 @@ void amd_iommu_engine_unwatch(struct amd_iommu_engine *engine, uint16_t devid);
 /*
  * The driver's side of VIOMMU_COMMAND: the 64-bit register at byte OFFSET. Writes carry the whole
  * merged value; W1C registers (2020h) take the bits to clear. -EOPNOTSUPP: no such register;
- * -EINVAL: OFFSET not 8-aligned. Writing the command tail (2008h) runs the ring, with a work
- * budget.
+ * -EINVAL: OFFSET not 8-aligned. Writing the command tail (2008h) runs the ring, as far as
+ * amd_iommu_engine_set_worker() says.
  */
 int amd_iommu_engine_set(struct amd_iommu_engine *engine, uint16_t offset, uint64_t value);
 int amd_iommu_engine_get(struct amd_iommu_engine *engine, uint16_t offset, uint64_t *value);

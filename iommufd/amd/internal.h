@@ -78,6 +78,8 @@ struct amd_iommu_engine {
 	void *opaque;
 	void (*msi)(void *opaque);
 	void (*message)(void *opaque, const struct msi_msg *msg);
+	void *worker;
+	void (*kick)(void *worker);
 
 	struct amd_counters counters;
 };
@@ -146,7 +148,7 @@ void amd_interrupt_update(struct amd_iommu_engine *e);
 
 /* ---- command.c ---- */
 
-/* Runs the command ring until it is empty or stops. lock held. */
+/* Runs the command ring until it is empty, stops, or the worker is to go on. lock held. */
 void amd_command_run(struct amd_iommu_engine *e);
 
 /* ---- devtab.c ---- */
