@@ -12,10 +12,13 @@ static int copy(struct dma_space *ds, uint64_t iova, uint8_t *buf, uint64_t len,
 	while (len) {
 		struct dma_segment seg[CHUNK_SEGMENTS];
 		uint64_t step = len < CHUNK_BYTES ? len : CHUNK_BYTES;
-		int n = dma_space_map(ds, iova, step, access, seg, CHUNK_SEGMENTS);
+		struct dma_range range = {iova, iova + (step - 1)};
+		struct dma_hold hold;
+		int n;
 
-		if (n < 0)
-			return n;
+		dma_hold_begin(&hold, ds);
+		dma_hold_add(&hold, &range, 1);
+		n = dma_space_map(ds, iova, step, access, seg, CHUNK_SEGMENTS);
 		for (int i = 0; i < n; i++) {
 			if (access == DMA_READ)
 				memcpy(buf, seg[i].host, seg[i].len);
@@ -23,6 +26,9 @@ static int copy(struct dma_space *ds, uint64_t iova, uint8_t *buf, uint64_t len,
 				memcpy(seg[i].host, buf, seg[i].len);
 			buf += seg[i].len;
 		}
+		dma_hold_end(&hold);
+		if (n < 0)
+			return n;
 		iova += step;
 		len -= step;
 	}

@@ -119,6 +119,7 @@ static struct blk_request *request_get(struct virtio_blk *blk)
 
 static void request_put(struct blk_request *req)
 {
+	dma_hold_end(&req->chain.hold);
 	req->next = req->blk->free;
 	req->blk->free = req;
 }
@@ -146,6 +147,8 @@ static void request_finish(struct blk_request *req, uint8_t status)
 		add(&blk->stats.errors, 1);
 	if (virtio_pci_live(&blk->vp)) {
 		__atomic_store_n(req->status, status, __ATOMIC_RELEASE);
+		/* First: as soon as the guest sees the chain, it may unmap the buffers. */
+		dma_hold_end(&req->chain.hold);
 		virtio_pci_push(&blk->vp, 0, head, written);
 	}
 	request_put(req);

@@ -60,6 +60,19 @@ static void *area_at(struct virtqueue *vq, struct virtqueue_area *area, uint32_t
 	return seg.host;
 }
 
+/* What is loaded and stored in the queue's areas until dma_hold_end() is held. */
+static void areas_hold(struct virtqueue *vq, struct dma_hold *hold)
+{
+	const struct dma_range range[] = {
+		{vq->desc.iova, vq->desc.iova + (vq->desc.len - 1)},
+		{vq->driver.iova, vq->driver.iova + (vq->driver.len - 1)},
+		{vq->device.iova, vq->device.iova + (vq->device.len - 1)},
+	};
+
+	dma_hold_begin(hold, vq->dma);
+	dma_hold_add(hold, range, ARRAY_SIZE(range));
+}
+
 static int load16(struct virtqueue *vq, struct virtqueue_area *area, uint32_t offset,
 		  uint16_t *value)
 {
@@ -149,6 +162,8 @@ static int chain_add(struct virtqueue *vq, struct virtqueue_chain *chain,
 		return -EPROTO;
 	if (addr + left < addr)
 		return -EFAULT;
+	if (left)
+		dma_hold_add(&chain->hold, &(struct dma_range){addr, addr + (left - 1)}, 1);
 	if (write)
 		chain->writable_len += left;
 	else
@@ -260,7 +275,7 @@ static int available(struct virtqueue *vq)
 	return idx;
 }
 
-int virtqueue_pop(struct virtqueue *vq, struct virtqueue_chain *chain)
+static int pop(struct virtqueue *vq, struct virtqueue_chain *chain)
 {
 	uint32_t slot = vq->last_avail & (vq->params.size - 1u);
 	int ret = available(vq);
@@ -282,7 +297,21 @@ int virtqueue_pop(struct virtqueue *vq, struct virtqueue_chain *chain)
 	return 1;
 }
 
-int virtqueue_push(struct virtqueue *vq, uint16_t head, uint32_t written)
+int virtqueue_pop(struct virtqueue *vq, struct virtqueue_chain *chain)
+{
+	struct dma_hold areas;
+	int ret;
+
+	areas_hold(vq, &areas);
+	dma_hold_begin(&chain->hold, vq->dma);
+	ret = pop(vq, chain);
+	if (ret <= 0)
+		dma_hold_end(&chain->hold);
+	dma_hold_end(&areas);
+	return ret;
+}
+
+static int push(struct virtqueue *vq, uint16_t head, uint32_t written)
 {
 	uint32_t slot = RING_ENTRIES + 8 * (vq->used_idx & (vq->params.size - 1u));
 
@@ -294,10 +323,24 @@ int virtqueue_push(struct virtqueue *vq, uint16_t head, uint32_t written)
 	return store16(vq, &vq->device, RING_IDX, vq->used_idx);
 }
 
+int virtqueue_push(struct virtqueue *vq, uint16_t head, uint32_t written)
+{
+	struct dma_hold areas;
+	int ret;
+
+	areas_hold(vq, &areas);
+	ret = push(vq, head, written);
+	dma_hold_end(&areas);
+	return ret;
+}
+
 int virtqueue_wants_interrupt(struct virtqueue *vq)
 {
 	uint16_t old = vq->signalled_used, now = vq->used_idx, value;
 	bool valid = vq->signalled_valid;
+	uint32_t wish = vq->params.event_idx ? RING_ENTRIES + 2u * vq->params.size : RING_FLAGS;
+	struct dma_hold areas;
+	int ret;
 
 	if (valid && old == now)
 		return 0;
@@ -305,28 +348,29 @@ int virtqueue_wants_interrupt(struct virtqueue *vq)
 	vq->signalled_valid = true;
 	/* The index must be out before the guest's wish is read: it does it the other way round. */
 	atomic_thread_fence(memory_order_seq_cst);
-	if (!vq->params.event_idx) {
-		if (load16(vq, &vq->driver, RING_FLAGS, &value))
-			return -EFAULT;
-		return !(value & VRING_AVAIL_F_NO_INTERRUPT);
-	}
-	if (load16(vq, &vq->driver, RING_ENTRIES + 2u * vq->params.size, &value))
+	areas_hold(vq, &areas);
+	ret = load16(vq, &vq->driver, wish, &value);
+	dma_hold_end(&areas);
+	if (ret)
 		return -EFAULT;
+	if (!vq->params.event_idx)
+		return !(value & VRING_AVAIL_F_NO_INTERRUPT);
 	return !valid || vring_need_event(value, now, old);
 }
 
 int virtqueue_await(struct virtqueue *vq)
 {
-	int ret;
+	struct dma_hold areas;
+	int ret = 0;
 
-	if (vq->params.event_idx) {
+	areas_hold(vq, &areas);
+	if (vq->params.event_idx)
 		ret = store16(vq, &vq->device, RING_ENTRIES + 8u * vq->params.size, vq->last_avail);
-		if (ret)
-			return ret;
-	}
 	/* As above: the wish must be out before the index is read again. */
 	atomic_thread_fence(memory_order_seq_cst);
-	ret = available(vq);
+	if (!ret)
+		ret = available(vq);
+	dma_hold_end(&areas);
 	return ret < 0 ? ret : ret > 0;
 }
 

@@ -49,6 +49,7 @@ struct virtqueue_chain {
 	uint64_t readable_len, writable_len;
 	struct iovec *iov; /* the caller's, iov_max entries */
 	unsigned iov_max;
+	struct dma_hold hold; /* of all buffers */
 };
 
 /* -EINVAL for parameters that the specification forbids, -EFAULT for areas that are not memory. */
@@ -56,9 +57,11 @@ int virtqueue_init(struct virtqueue *vq, struct dma_space *dma,
 		   const struct virtqueue_params *params);
 
 /*
- * Take the next chain. 1; 0 where none is available; or -errno after which the queue must not be
- * used until the guest has reset the device: -EPROTO (the ring or the chain breaks the rules),
- * -EFAULT (an address that the device may not access), -E2BIG (more than iov_max segments).
+ * Take the next chain, whose buffers the caller holds until it calls dma_hold_end(&chain->hold)
+ * after its last access to them, whatever becomes of the queue. 1; 0 where none is available; or
+ * -errno after which the queue must not be used until the guest has reset the device: -EPROTO (the
+ * ring or the chain breaks the rules), -EFAULT (an address that the device may not access), -E2BIG
+ * (more than iov_max segments).
  */
 int virtqueue_pop(struct virtqueue *vq, struct virtqueue_chain *chain);
 

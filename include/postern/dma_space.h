@@ -11,6 +11,7 @@
 #ifndef POSTERN_DMA_SPACE_H
 #define POSTERN_DMA_SPACE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "postern/guest_memory.h"
@@ -24,12 +25,35 @@ struct dma_segment {
 
 struct dma_space;
 
+struct dma_range {
+	uint64_t iova, last;
+};
+
+/* Ranges that a hold tells apart; more of them are taken for one, and what lies between too. */
+#define DMA_HOLD_RANGES 16
+
+/*
+ * A use of translations that lasts: a request in flight, an access to a ring. Embedded in its user,
+ * which must end it before it goes away.
+ */
+struct dma_hold {
+	struct dma_space *ds;
+	unsigned count;
+	bool stale; /* what follows is the space's */
+	struct dma_hold *next, **at;
+	struct dma_range range[DMA_HOLD_RANGES];
+};
+
 struct dma_space_ops {
 	/* See dma_space_map(). */
 	int (*map)(struct dma_space *ds, uint64_t iova, uint64_t len, unsigned access,
 		   struct dma_segment *seg, unsigned max);
 	/* See dma_space_generation(). NULL where translations never change. */
 	uint64_t (*generation)(struct dma_space *ds);
+	/* See dma_hold_add() and dma_hold_end(); both NULL where translations never change. */
+	void (*hold)(struct dma_space *ds, struct dma_hold *hold, const struct dma_range *range,
+		     unsigned count);
+	void (*release)(struct dma_space *ds, struct dma_hold *hold);
 };
 
 struct dma_space {
@@ -54,6 +78,34 @@ static inline int dma_space_map(struct dma_space *ds, uint64_t iova, uint64_t le
 static inline uint64_t dma_space_generation(struct dma_space *ds)
 {
 	return ds->ops->generation ? ds->ops->generation(ds) : 0;
+}
+
+/*
+ * Who uses what dma_space_map() resolved for longer than it holds still must hold the range, from
+ * before the call to after the last access: an invalidation of a range that is held changes later
+ * translations at once, but the guest is told that it is complete only when the hold has ended.
+ * None of these waits.
+ */
+static inline void dma_hold_begin(struct dma_hold *hold, struct dma_space *ds)
+{
+	hold->ds = ds;
+	hold->count = 0;
+}
+
+/* Ranges that wrap are left out: dma_space_map() refuses them. */
+static inline void dma_hold_add(struct dma_hold *hold, const struct dma_range *range,
+				unsigned count)
+{
+	if (hold->ds->ops->hold)
+		hold->ds->ops->hold(hold->ds, hold, range, count);
+}
+
+/* Ending it again does nothing. */
+static inline void dma_hold_end(struct dma_hold *hold)
+{
+	if (hold->count)
+		hold->ds->ops->release(hold->ds, hold);
+	hold->count = 0;
 }
 
 /* Copy from or to the device's address IOVA; errors as dma_space_map(), possibly after a part. */

@@ -12,19 +12,26 @@ struct amd_command {
 
 _Static_assert(sizeof(struct amd_command) == AMD_RING_ENTRY, "AMD 48882 section 2.4");
 
-/* A command whose effect is complete when it returns: 0, or -errno and *FAULT. */
+/*
+ * A command whose effect is complete when it returns: 0; -EAGAIN where it must wait for a device,
+ * having done nothing; or another -errno and *FAULT.
+ */
 typedef int amd_command_fn(struct amd_iommu_engine *e, const struct amd_command *command,
 			   struct amd_fault *fault);
 
 /*
  * Everything before a COMPLETION_WAIT in the ring is done by now: commands run one after another on
- * this thread, listeners included.
+ * this thread, listeners included. What may last is DMA that began before: no page that was
+ * unmapped may be touched after the store (reference 5.3). The ring rests meanwhile, and no thread
+ * waits.
  */
 static int completion_wait(struct amd_iommu_engine *e, const struct amd_command *command,
 			   struct amd_fault *fault)
 {
 	const uint64_t gpa = command->word[0] & AMD_COMWAIT_ADDR;
 
+	if (amd_spaces_held(e))
+		return -EAGAIN;
 	amd_count(&e->counters.completion_waits);
 	if (command->word[0] & AMD_COMWAIT_STORE &&
 	    guest_memory_store64(e->config.memory, gpa, command->word[1])) {
@@ -77,7 +84,7 @@ static int invalidate_iommu_pages(struct amd_iommu_engine *e, const struct amd_c
 	(void)fault;
 	amd_count(&e->counters.invalidations);
 	inv_pages_range(command->word[1], &iova, &last);
-	amd_spaces_drop_domain(e, domain);
+	amd_spaces_drop_domain(e, domain, iova, last);
 	amd_listeners_pages_changed(e, domain, iova, last);
 	return 0;
 }
@@ -152,6 +159,7 @@ static int command_execute(struct amd_iommu_engine *e, uint64_t gpa, struct amd_
 	const struct guest_memory *gm = e->config.memory;
 	struct amd_command command;
 	unsigned opcode;
+	int ret;
 
 	/* Loaded once: the guest may rewrite the slot at any moment. */
 	if (guest_memory_load64(gm, gpa, &command.word[0]) ||
@@ -171,8 +179,10 @@ static int command_execute(struct amd_iommu_engine *e, uint64_t gpa, struct amd_
 		*fault = (struct amd_fault){.code = AMD_ILLEGAL_COMMAND_ERROR, .address = gpa};
 		return -EINVAL;
 	}
-	amd_count(&e->counters.commands);
-	return commands[opcode].run(e, &command, fault);
+	ret = commands[opcode].run(e, &command, fault);
+	if (ret != -EAGAIN)
+		amd_count(&e->counters.commands);
+	return ret;
 }
 
 /* The head stays on the command that failed, until software has repaired the ring. */
@@ -211,7 +221,11 @@ void amd_command_run(struct amd_iommu_engine *e)
 		return;
 	begin = e->kick && head != tail ? now_ns() : 0;
 	while (head != tail) {
-		if (command_execute(e, (base & AMD_RING_BASE) + head, &fault)) {
+		int ret = command_execute(e, (base & AMD_RING_BASE) + head, &fault);
+
+		if (ret == -EAGAIN)
+			return;
+		if (ret) {
 			command_stop(e, &fault);
 			return;
 		}

@@ -16,38 +16,127 @@ struct amd_space {
 	_Atomic uint32_t domain;     /* of the translations cached, or NO_DOMAIN */
 	_Atomic uint64_t identity;   /* generation << 2 | prot, where IOVA = GPA */
 	_Atomic uint64_t hits, misses;
+	pthread_mutex_t hold_lock; /* the last lock: nothing is called under it */
+	struct dma_hold *holds;
 	struct amd_iotlb tlb;
 };
 
 /* ---- invalidation ---- */
 
-static void space_drop(struct amd_space *space)
+static bool hold_overlaps(const struct dma_hold *hold, uint64_t iova, uint64_t last)
+{
+	for (unsigned i = 0; i < hold->count; i++)
+		if (hold->range[i].iova <= last && hold->range[i].last >= iova)
+			return true;
+	return false;
+}
+
+/*
+ * The generation first: who adds a range to a hold and is not seen here translates after that, and
+ * so finds the new tables.
+ */
+static void space_drop(struct amd_space *space, uint64_t iova, uint64_t last)
 {
 	atomic_fetch_add(&space->generation, 1);
+	pthread_mutex_lock(&space->hold_lock);
+	for (struct dma_hold *hold = space->holds; hold; hold = hold->next) {
+		if (!hold->stale && hold_overlaps(hold, iova, last)) {
+			hold->stale = true;
+			atomic_fetch_add(&space->e->stale_holds, 1);
+		}
+	}
+	pthread_mutex_unlock(&space->hold_lock);
 }
 
 /*
  * A translation publishes its domain before it reads the tables. If that comes too late to be seen
  * here, then the tables are read after the change that this invalidation is about.
  */
-void amd_spaces_drop_domain(struct amd_iommu_engine *e, uint16_t domain)
+void amd_spaces_drop_domain(struct amd_iommu_engine *e, uint16_t domain, uint64_t iova,
+			    uint64_t last)
 {
 	for (struct amd_space *space = e->spaces; space; space = space->next)
 		if (atomic_load(&space->domain) == domain)
-			space_drop(space);
+			space_drop(space, iova, last);
 }
 
 void amd_spaces_drop_device(struct amd_iommu_engine *e, uint16_t devid)
 {
 	for (struct amd_space *space = e->spaces; space; space = space->next)
 		if (space->devid == devid)
-			space_drop(space);
+			space_drop(space, 0, ~UINT64_C(0));
 }
 
 void amd_spaces_drop_all(struct amd_iommu_engine *e)
 {
 	for (struct amd_space *space = e->spaces; space; space = space->next)
-		space_drop(space);
+		space_drop(space, 0, ~UINT64_C(0));
+}
+
+bool amd_spaces_held(struct amd_iommu_engine *e)
+{
+	bool held = atomic_load(&e->stale_holds);
+
+	if (!held && !atomic_load(&e->ring_waits))
+		return false;
+	/* Said before the second look, so that the last one to let go either is seen or sees it. */
+	atomic_store(&e->ring_waits, held);
+	return held && atomic_load(&e->stale_holds);
+}
+
+/* ---- what devices hold ---- */
+
+static void hold_add(struct dma_hold *hold, const struct dma_range *range)
+{
+	struct dma_range *last = hold->count ? &hold->range[hold->count - 1] : NULL;
+
+	if (hold->count < DMA_HOLD_RANGES && !(last && last->last + 1 == range->iova)) {
+		hold->range[hold->count++] = *range;
+		return;
+	}
+	if (range->iova < last->iova)
+		last->iova = range->iova;
+	if (range->last > last->last)
+		last->last = range->last;
+}
+
+static void space_hold(struct dma_space *ds, struct dma_hold *hold, const struct dma_range *range,
+		       unsigned count)
+{
+	struct amd_space *space = container_of(ds, struct amd_space, ds);
+
+	pthread_mutex_lock(&space->hold_lock);
+	if (!hold->count) {
+		hold->stale = false;
+		hold->next = space->holds;
+		hold->at = &space->holds;
+		if (hold->next)
+			hold->next->at = &hold->next;
+		space->holds = hold;
+	}
+	for (unsigned i = 0; i < count; i++)
+		hold_add(hold, &range[i]);
+	pthread_mutex_unlock(&space->hold_lock);
+}
+
+static void space_release(struct dma_space *ds, struct dma_hold *hold)
+{
+	struct amd_space *space = container_of(ds, struct amd_space, ds);
+	struct amd_iommu_engine *e = space->e;
+	bool stale;
+
+	pthread_mutex_lock(&space->hold_lock);
+	*hold->at = hold->next;
+	if (hold->next)
+		hold->next->at = hold->at;
+	stale = hold->stale;
+	pthread_mutex_unlock(&space->hold_lock);
+	if (!stale || atomic_fetch_sub(&e->stale_holds, 1) > 1 || !atomic_load(&e->ring_waits))
+		return;
+	if (e->kick)
+		e->kick(e->worker);
+	else
+		amd_iommu_engine_run(e);
 }
 
 /* ---- translation ---- */
@@ -262,6 +351,8 @@ static uint64_t space_generation(struct dma_space *ds)
 static const struct dma_space_ops space_ops = {
 	.map = space_map,
 	.generation = space_generation,
+	.hold = space_hold,
+	.release = space_release,
 };
 
 int amd_iommu_dma_space_new(struct amd_iommu_engine *e, uint16_t devid, struct dma_space **ds)
@@ -276,6 +367,7 @@ int amd_iommu_dma_space_new(struct amd_iommu_engine *e, uint16_t devid, struct d
 	space->devid = devid;
 	atomic_init(&space->generation, 1);
 	atomic_init(&space->domain, NO_DOMAIN);
+	pthread_mutex_init(&space->hold_lock, NULL);
 
 	amd_engine_lock(e);
 	ret = amd_watch_get(e, devid);
@@ -285,6 +377,7 @@ int amd_iommu_dma_space_new(struct amd_iommu_engine *e, uint16_t devid, struct d
 	}
 	amd_engine_unlock(e);
 	if (ret) {
+		pthread_mutex_destroy(&space->hold_lock);
 		free(space);
 		return ret;
 	}
@@ -316,6 +409,7 @@ void amd_iommu_dma_space_free(struct dma_space *ds)
 	counter_move(&e->counters.translations, &space->hits);
 	counter_move(&e->counters.translations, &space->misses);
 	amd_engine_unlock(e);
+	pthread_mutex_destroy(&space->hold_lock);
 	free(space);
 }
 

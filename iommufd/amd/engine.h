@@ -87,10 +87,12 @@ void amd_iommu_engine_set_interrupts(struct amd_iommu_engine *engine, void *opaq
 
 /*
  * Who goes on with the command ring where it must not keep a vCPU any longer: after
- * AMD_IOMMU_RUN_COMMANDS commands or AMD_IOMMU_RUN_NS of them. KICK is called with the unit's mutex
- * held, on any thread, and has amd_iommu_engine_run() called soon on a thread that may be kept that
- * long at a time; that may kick again. Without one a ring runs to its end on the thread that wrote
- * the tail. Set before the guest runs.
+ * AMD_IOMMU_RUN_COMMANDS commands or AMD_IOMMU_RUN_NS of them. A ring also rests at a
+ * COMPLETION_WAIT while devices hold (dma_hold_add()) what was invalidated before it. KICK is
+ * called on any thread, the unit's mutex may be held, and it has amd_iommu_engine_run() called soon
+ * on a thread that may be kept that long at a time; that may kick again. Without one a ring runs to
+ * its end on the thread that wrote the tail, or that ended the last hold. Set before the guest
+ * runs.
  */
 #define AMD_IOMMU_RUN_COMMANDS 4096
 #define AMD_IOMMU_RUN_NS       UINT64_C(10000000)

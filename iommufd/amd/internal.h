@@ -81,6 +81,10 @@ struct amd_iommu_engine {
 	void *worker;
 	void (*kick)(void *worker);
 
+	/* Holds of devices on what has been invalidated: a COMPLETION_WAIT waits for them. */
+	atomic_uint stale_holds;
+	atomic_bool ring_waits;
+
 	struct amd_counters counters;
 };
 
@@ -218,10 +222,17 @@ extern const struct amd_closed_range amd_closed_ranges[2];
 
 /* ---- dma.c ---- */
 
-/* Spaces that DOMAIN, or DEVID, concerns, or all of them, translate anew. lock held. */
-void amd_spaces_drop_domain(struct amd_iommu_engine *e, uint16_t domain);
+/*
+ * Spaces that DOMAIN, or DEVID, concerns, or all of them, translate anew; and what their devices
+ * still hold of it (of DOMAIN: inside [iova, last]) must end before it counts as invalidated. lock
+ * held.
+ */
+void amd_spaces_drop_domain(struct amd_iommu_engine *e, uint16_t domain, uint64_t iova,
+			    uint64_t last);
 void amd_spaces_drop_device(struct amd_iommu_engine *e, uint16_t devid);
 void amd_spaces_drop_all(struct amd_iommu_engine *e);
+/* Whether devices hold what has been invalidated. Then the ring is run again later. lock held. */
+bool amd_spaces_held(struct amd_iommu_engine *e);
 /* Adds what the spaces counted to STATS. lock held. */
 void amd_spaces_stats(const struct amd_iommu_engine *e, struct amd_iommu_stats *stats);
 

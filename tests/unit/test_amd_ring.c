@@ -108,3 +108,172 @@ Test(amd_ring, a_disabled_ring_is_not_continued)
 	cr_expect_eq(kicks, 1);
 	unit_free(&u);
 }
+
+/* ---- COMPLETION_WAIT and DMA that is under way ---- */
+
+#define IOVA		  0x5000ull
+#define INV(domain, iova) cmd_put(&u, OP(3) | (uint64_t)(domain) << 32, iova)
+
+static struct unit u;
+static struct dma_space *ds;
+static struct dma_hold hold;
+static unsigned kicks;
+static uint64_t waits;
+
+static void *host(uint64_t gpa)
+{
+	return guest_memory_at(&u.gm, gpa, 1);
+}
+
+static void *translated(uint64_t iova)
+{
+	struct dma_segment seg = {0};
+
+	return dma_space_map(ds, iova, 64, DMA_WRITE, &seg, 1) == 1 ? seg.host : NULL;
+}
+
+/* Domain 7: IOVA to 40000h and the page after it to 41000h; a request holds the first of them. */
+static void hold_start(void)
+{
+	unit_start(&u, C_RUNNING);
+	kicks = 0;
+	waits = 0;
+	amd_iommu_engine_set_worker(u.e, &kicks, count_kick);
+	dte_set(&u, DEV, 3 | 1 << 9 | table_new(&u) | RW_BITS, 7, 0, 0);
+	pte_set(&u, TABLES, 1, IOVA, 0x40000 | RW_BITS | 1);
+	pte_set(&u, TABLES, 1, IOVA + 4096, 0x41000 | RW_BITS | 1);
+	cr_assert_eq(amd_iommu_dma_space_new(u.e, DEV, &ds), 0);
+	dma_hold_begin(&hold, ds);
+	dma_hold_add(&hold, &(struct dma_range){IOVA, IOVA + 63}, 1);
+	cr_assert_eq(translated(IOVA), host(0x40000));
+}
+
+static void hold_finish(void)
+{
+	dma_hold_end(&hold);
+	amd_iommu_dma_space_free(ds);
+	unit_free(&u);
+}
+
+/* Appends a COMPLETION_WAIT and rings; whether it was carried out at once. */
+static bool completed(void)
+{
+	cmd_put(&u, OP(1) | SEM | 1, ++waits);
+	cmd_ring(&u);
+	return get64(&u, SEM) == waits;
+}
+
+TestSuite(amd_hold, .init = hold_start, .fini = hold_finish);
+
+/* Case 51, for a request that is in flight. */
+Test(amd_hold, completion_waits_for_what_was_unmapped)
+{
+	pte_set(&u, TABLES, 1, IOVA, 0x80000 | RW_BITS | 1);
+	INV(7, IOVA);
+	cr_expect_not(completed());
+	cr_expect_eq(reg_get(&u, R_CMD_HEAD), u.tail - 16, "the head stays on the wait");
+	cr_expect(reg_get(&u, R_STATUS) & S_CMDRUN);
+	cr_expect_eq(translated(IOVA), host(0x80000), "translations are new at once");
+	amd_iommu_engine_run(u.e);
+	cr_expect_eq(get64(&u, SEM), 0, "running it again is no way around");
+	cr_expect_eq(kicks, 0);
+	dma_hold_end(&hold);
+	cr_expect_eq(kicks, 1);
+	amd_iommu_engine_run(u.e);
+	cr_expect_eq(get64(&u, SEM), 1);
+	cr_expect_eq(reg_get(&u, R_CMD_HEAD), u.tail);
+	cr_expect(completed());
+}
+
+Test(amd_hold, completion_does_not_wait_for_other_pages)
+{
+	INV(7, IOVA + 4096);
+	cr_expect(completed());
+	INV(7, IOVA - 4096);
+	cr_expect(completed());
+	INV(8, IOVA);
+	cr_expect(completed(), "another domain");
+	cmd_put(&u, OP(2) | (DEV + 1), 0);
+	cr_expect(completed(), "another device");
+	cmd_put(&u, OP(5) | DEV, 0);
+	cr_expect(completed(), "interrupts");
+	cr_expect_eq(kicks, 0);
+}
+
+static void expect_wait(void)
+{
+	cr_expect_not(completed());
+	dma_hold_end(&hold);
+	cr_expect_eq(kicks, 1);
+	amd_iommu_engine_run(u.e);
+	cr_expect_eq(get64(&u, SEM), waits);
+}
+
+Test(amd_hold, whole_domain)
+{
+	INV(7, 0x7ffffffffffff000 | 1);
+	expect_wait();
+}
+
+Test(amd_hold, device_table_entry)
+{
+	cmd_put(&u, OP(2) | DEV, 0);
+	expect_wait();
+}
+
+Test(amd_hold, everything)
+{
+	cmd_put(&u, OP(8), 0);
+	expect_wait();
+}
+
+/* A hold that begins after the invalidation has translated anew. */
+Test(amd_hold, later_holds_are_no_concern)
+{
+	dma_hold_end(&hold);
+	INV(7, IOVA);
+	cmd_ring(&u);
+	dma_hold_add(&hold, &(struct dma_range){IOVA, IOVA + 63}, 1);
+	cr_expect(completed());
+}
+
+Test(amd_hold, more_ranges_than_are_told_apart)
+{
+	for (unsigned i = 1; i < 40; i++) {
+		struct dma_range range = {IOVA + i * 0x10000, IOVA + i * 0x10000 + 511};
+
+		dma_hold_add(&hold, &range, 1);
+	}
+	INV(7, IOVA + 8 * 0x10000 + 4096);
+	cr_expect(completed(), "one of the first is exact");
+	INV(7, IOVA + 38 * 0x10000);
+	expect_wait();
+}
+
+Test(amd_hold, without_a_worker_the_last_hold_runs_the_ring)
+{
+	amd_iommu_engine_set_worker(u.e, NULL, NULL);
+	INV(7, IOVA);
+	cr_expect_not(completed());
+	dma_hold_end(&hold);
+	cr_expect_eq(get64(&u, SEM), 1);
+}
+
+Test(amd_hold, a_ring_that_rests_can_be_disabled_and_reset)
+{
+	INV(7, IOVA);
+	cr_expect_not(completed());
+	reg_set(&u, R_CONTROL, C_RUNNING & ~C_CMD);
+	dma_hold_end(&hold);
+	amd_iommu_engine_run(u.e);
+	cr_expect_eq(get64(&u, SEM), 0);
+	reg_set(&u, R_CONTROL, C_RUNNING);
+	cr_expect_eq(get64(&u, SEM), 1, "it goes on where it was");
+	dma_hold_add(&hold, &(struct dma_range){IOVA, IOVA + 63}, 1);
+	INV(7, IOVA);
+	cr_expect_not(completed());
+	amd_iommu_engine_reset(u.e);
+	dma_hold_end(&hold);
+	amd_iommu_engine_run(u.e);
+	cr_expect_eq(get64(&u, SEM), 1);
+}

@@ -181,6 +181,42 @@ Test(virtio_blk, read_write_flush_uring)
 }
 #endif
 
+/* The buffers are free before the guest can know, and not before they were used. */
+static unsigned ends;
+
+static void buffer_released(void)
+{
+	ends++;
+	cr_expect(pattern(at(BUFFER), 5, 512), "data");
+	cr_expect_eq(*(uint8_t *)at(STATUS), 0, "status");
+	cr_expect_eq(used_idx(), 0, "the guest knows already");
+}
+
+Test(virtio_blk, buffers_are_held_while_they_are_used)
+{
+	setup_on(EVENT_LOOP_POLL, true, false);
+	bring_up(V1 | FLUSH | BIT(33), 16);
+	paged.watch = dev_addr(BUFFER);
+	paged.released = buffer_released;
+	cr_expect_eq(request(0, 5, 512, WR), 0);
+	cr_expect_eq(paged.held_data, 1);
+	cr_expect_eq(ends, 1);
+	cr_expect_eq(paged.holds, 0);
+	paged.released = NULL;
+
+	/* Whatever becomes of a request, nothing stays held. */
+	cr_expect_eq(request(0, SECTORS, 512, WR), 1);
+	cr_expect_eq(request(77, 0, 512, WR), 2);
+	cr_expect_eq(paged.held_data, 3);
+	cr_expect_eq(paged.holds, 0);
+	desc_set(0, dev_addr(HEADER), 16, NEXT, 1);
+	desc_set(1, dev_addr(BUFFER), 512, 0, 0);
+	go();
+	cr_expect_eq(paged.held_data, 4, "a request without room for its status");
+	cr_expect_eq(paged.holds, 0);
+	teardown();
+}
+
 /* 2.7.4.3: the device may not care how a request is cut into descriptors. */
 Test(virtio_blk, any_layout)
 {

@@ -37,6 +37,9 @@ static struct {
 	uint64_t generation;
 	bool deny;
 	unsigned maps;
+	unsigned holds, held_data;
+	uint64_t watch;		/* the address whose hold is of interest, */
+	void (*released)(void); /* and what happens at its end */
 } paged;
 
 static int paged_map(struct dma_space *ds, uint64_t iova, uint64_t len, unsigned access,
@@ -72,7 +75,35 @@ static uint64_t paged_generation(struct dma_space *ds)
 	return paged.generation;
 }
 
-static const struct dma_space_ops paged_ops = {paged_map, paged_generation};
+/* Every hold has to end; what is held must be known before it is resolved. */
+static void paged_hold(struct dma_space *ds, struct dma_hold *hold, const struct dma_range *range,
+		       unsigned count)
+{
+	(void)ds;
+	for (unsigned i = 0; i < count; i++)
+		paged.held_data += range[i].iova == paged.watch;
+	if (!hold->count) {
+		hold->stale = false;
+		paged.holds++;
+	}
+	hold->count = 1;
+	hold->stale |= count == 1 && range->iova == paged.watch;
+}
+
+static void paged_release(struct dma_space *ds, struct dma_hold *hold)
+{
+	(void)ds;
+	paged.holds--;
+	if (hold->stale && paged.released)
+		paged.released();
+}
+
+static const struct dma_space_ops paged_ops = {
+	.map = paged_map,
+	.generation = paged_generation,
+	.hold = paged_hold,
+	.release = paged_release,
+};
 
 static void __attribute__((unused)) ram_open(void)
 {
