@@ -48,6 +48,13 @@ static void space_drop(struct amd_space *space, uint64_t iova, uint64_t last)
 	pthread_mutex_unlock(&space->hold_lock);
 }
 
+/* With nothing cached it has no domain; before that, as the next translation may publish one. */
+static void space_drop_all(struct amd_space *space)
+{
+	atomic_store(&space->domain, NO_DOMAIN);
+	space_drop(space, 0, ~UINT64_C(0));
+}
+
 /*
  * A translation publishes its domain before it reads the tables. If that comes too late to be seen
  * here, then the tables are read after the change that this invalidation is about.
@@ -64,13 +71,13 @@ void amd_spaces_drop_device(struct amd_iommu_engine *e, uint16_t devid)
 {
 	for (struct amd_space *space = e->spaces; space; space = space->next)
 		if (space->devid == devid)
-			space_drop(space, 0, ~UINT64_C(0));
+			space_drop_all(space);
 }
 
 void amd_spaces_drop_all(struct amd_iommu_engine *e)
 {
 	for (struct amd_space *space = e->spaces; space; space = space->next)
-		space_drop(space, 0, ~UINT64_C(0));
+		space_drop_all(space);
 }
 
 bool amd_spaces_held(struct amd_iommu_engine *e)
@@ -168,9 +175,19 @@ static int space_translate_miss(struct amd_space *space, uint64_t generation, ui
 	struct amd_translation_entry entry;
 	const struct amd_device_state *state = &entry.state;
 	struct amd_fault fault;
+	uint32_t domain;
 
 	amd_devtab_translation(e, space->devid, &entry);
-	atomic_store(&space->domain, state->domain);
+	/*
+	 * Of an entry that was changed and not yet invalidated: what was cached before belongs to
+	 * another domain, whose invalidations would pass this space by from now on.
+	 */
+	domain = atomic_load(&space->domain);
+	if (domain != state->domain) {
+		if (domain != NO_DOMAIN)
+			space_drop(space, 0, ~UINT64_C(0));
+		atomic_store(&space->domain, state->domain);
+	}
 	fault = entry.fault;
 	if (state->kind == AMD_TRANSLATION_BLOCKED)
 		goto refuse;

@@ -277,3 +277,23 @@ Test(amd_hold, a_ring_that_rests_can_be_disabled_and_reset)
 	amd_iommu_engine_run(u.e);
 	cr_expect_eq(get64(&u, SEM), 1);
 }
+
+/*
+ * The entry moves to domain 9 before it is invalidated. What the device has cached is domain 7's
+ * still, and must go with its pages.
+ */
+Test(amd_hold, a_domain_that_was_left_is_still_invalidated)
+{
+	uint64_t table = table_new(&u);
+
+	pte_set(&u, table, 1, IOVA + 4096, 0x90000 | RW_BITS | 1);
+	dte_set(&u, DEV, 3 | 1 << 9 | table | RW_BITS, 9, 0, 0);
+	cr_expect_eq(translated(IOVA + 4096), host(0x90000));
+	pte_set(&u, TABLES, 1, IOVA, 0);
+	INV(7, IOVA);
+	cr_expect_not(completed(), "the hold is domain 7's, too");
+	cr_expect_null(translated(IOVA));
+	dma_hold_end(&hold);
+	amd_iommu_engine_run(u.e);
+	cr_expect_eq(get64(&u, SEM), 1);
+}
