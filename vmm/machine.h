@@ -43,7 +43,10 @@
 #define MACHINE_PIO_SIZE     0x3000u
 #define MACHINE_UART_BASE    0x3f8u
 #define MACHINE_UART_GSI     4u
-/* PCI places. 14h is where Linux looks for the chip that owns the IOAPIC (amd_iommu/init.c). */
+/*
+ * PCI places. The IOMMU comes before what it translates: pci_root_reset() wants it so. 14h is where
+ * Linux looks for the chip that owns the IOAPIC (amd_iommu/init.c).
+ */
 #define MACHINE_SLOT_IOMMU	 1u
 #define MACHINE_SLOT_FIRST	 2u
 #define MACHINE_SLOT_SOUTHBRIDGE 0x14u

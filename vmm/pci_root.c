@@ -160,9 +160,13 @@ static const struct bus_ops data_ops = {.read = data_read, .write = data_write};
 
 /* ---- reset ---- */
 
+/*
+ * From the last to the first: the IOMMU comes before the devices behind it, and lets through what
+ * they do once it is reset. They have to be quiet by then.
+ */
 void pci_root_reset(struct pci_root *root)
 {
-	for (unsigned i = 0; i < PCI_ROOT_FUNCTIONS; i++) {
+	for (unsigned i = PCI_ROOT_FUNCTIONS; i-- > 0;) {
 		struct pci_function *fn = pci_root_function(root, 0, i);
 
 		if (!fn)

@@ -212,7 +212,10 @@ int pci_root_free_slot(const struct pci_root *root, unsigned first);
 /* Give every BAR an address, as firmware would, decoding left off. -ENOSPC names what did not fit.
  */
 int pci_root_assign(struct pci_root *root);
-/* Machine reset: command registers to 0, BARs undecoded, every function's reset(); then assign. */
+/*
+ * Machine reset, highest slot first: command registers to 0, BARs undecoded, every function's
+ * reset(); then assign.
+ */
 void pci_root_reset(struct pci_root *root);
 const struct pci_windows *pci_root_windows(const struct pci_root *root);
 

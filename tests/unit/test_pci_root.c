@@ -341,6 +341,34 @@ Test(pci_root, reset)
 	free_devices();
 }
 
+static unsigned order[2], ordered;
+
+static void ordered_reset(struct pci_function *fn)
+{
+	if (ordered < ARRAY_SIZE(order))
+		order[ordered] = fn->devfn;
+	ordered++;
+}
+
+/* What is behind an IOMMU is quiet before the IOMMU lets everything through. */
+Test(pci_root, the_iommu_is_reset_after_the_devices)
+{
+	static const struct pci_function_ops ops = {.reset = ordered_reset};
+	static const struct pci_id id = {.vendor = 0x1b36};
+	static struct pci_function iommu, behind;
+
+	pci_function_init(&iommu, "iommu", &ops, &id);
+	pci_function_init(&behind, "behind", &ops, &id);
+	cr_assert_eq(pci_root_add(root, &iommu, PCI_DEVFN(1, 0)), 0);
+	cr_assert_eq(pci_root_add(root, &behind, PCI_DEVFN(2, 0)), 0);
+	pci_root_reset(root);
+	cr_assert_eq(ordered, 2);
+	cr_expect_eq(order[0], PCI_DEVFN(2, 0));
+	cr_expect_eq(order[1], PCI_DEVFN(1, 0));
+	pci_function_fini(&behind);
+	pci_function_fini(&iommu);
+}
+
 Test(pci_root, new_refuses_bad_windows)
 {
 	struct pci_windows w = windows;
