@@ -11,10 +11,10 @@ struct doctor;
 
 /* One finding. FIX may be NULL; DETAIL says what was tried and found. */
 void doctor_report(struct doctor *d, const char *name,
-		   #include "postern/section.h"
+#include "postern/section.h"
 
-		   enum doctor_verdict verdict,
-		   const char *fix, const char *detail, ...) __attribute__((format(printf, 5, 6)));
+		   enum doctor_verdict verdict, const char *fix, const char *detail, ...)
+	__attribute__((format(printf, 5, 6)));
 
 struct doctor_section {
 	const char *name;

@@ -9,8 +9,8 @@
 #define POSTERN_SECTION_H
 
 #define SECTION_ENTRY(type, name, symbol)                                                          \
-	static const type *const symbol##_entry                                                    \
-		__attribute__((used, retain, section(#name))) = &(symbol)
+	static const type *const symbol##_entry __attribute__((used, retain, section(#name))) =    \
+		&(symbol)
 
 #define SECTION_DECLARE(type, name)                                                                \
 	extern const type *const __start_##name[] __attribute__((weak));                           \
