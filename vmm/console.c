@@ -19,8 +19,8 @@ struct console {
 	bool owns_out, reads, watching, escaped;
 	struct event_watch watch;
 	struct event_work resume;
-	/* Input that the UART had no room for yet. */
-	uint8_t pending[64];
+	/* Input that the UART had no room for yet; as much as a terminal itself keeps. */
+	uint8_t pending[4096];
 	size_t pending_len;
 };
 
@@ -103,27 +103,26 @@ static void console_flush(struct console *console)
 	memmove(console->pending, console->pending + taken, console->pending_len);
 }
 
-/* Ctrl-A X quits; Ctrl-A Ctrl-A is one Ctrl-A; Ctrl-A and another key is both. Returns bytes to
- * send. */
-static size_t console_keys(struct console *console, uint8_t *bytes, size_t len)
+/* What has waited too long is lost, as at a terminal's own end: the escape key must get through. */
+static void console_take(struct console *console, uint8_t byte)
 {
-	size_t kept = 0;
+	if (console->pending_len < sizeof(console->pending))
+		console->pending[console->pending_len++] = byte;
+}
 
-	for (size_t i = 0; i < len; i++) {
-		uint8_t key = bytes[i];
-
-		if (!console->escaped && key == ESCAPE_KEY) {
-			console->escaped = true;
-			continue;
-		}
-		if (console->escaped && (key == 'x' || key == 'X')) {
-			machine_finish(console->machine, MACHINE_QUIT);
-			return kept;
-		}
-		console->escaped = false;
-		bytes[kept++] = key;
+/* Ctrl-A X quits; Ctrl-A Ctrl-A is one Ctrl-A; Ctrl-A and another key is both. */
+static void console_key(struct console *console, uint8_t key)
+{
+	if (!console->escaped && key == ESCAPE_KEY) {
+		console->escaped = true;
+		return;
 	}
-	return kept;
+	if (console->escaped && (key == 'x' || key == 'X'))
+		machine_finish(console->machine, MACHINE_QUIT);
+	else if (console->escaped && key != ESCAPE_KEY)
+		console_take(console, ESCAPE_KEY);
+	console->escaped = false;
+	console_take(console, key);
 }
 
 static void console_unwatch(struct console *console)
@@ -136,20 +135,27 @@ static void console_unwatch(struct console *console)
 static void console_ready(struct event_watch *watch, short revents)
 {
 	struct console *console = container_of(watch, struct console, watch);
+	uint8_t bytes[256];
 	ssize_t n;
 
 	(void)revents;
-	n = read(watch->fd, console->pending, sizeof(console->pending));
+	n = read(watch->fd, bytes, sizeof(bytes));
 	if (n < 0 && (errno == EINTR || errno == EAGAIN))
 		return;
 	if (n <= 0) {
 		console_unwatch(console); /* end of input; the guest goes on without */
 		return;
 	}
-	console->pending_len =
-		termios_saved ? console_keys(console, console->pending, (size_t)n) : (size_t)n;
+	for (ssize_t i = 0; i < n; i++) {
+		if (termios_saved)
+			console_key(console, bytes[i]);
+		else
+			console_take(console, bytes[i]);
+	}
 	console_flush(console);
-	if (console->pending_len)
+	/* A terminal is read on, for the escape key; elsewhere the sender waits and loses nothing.
+	 */
+	if (console->pending_len && !termios_saved)
 		console_unwatch(console);
 }
 
@@ -157,10 +163,9 @@ static void console_resume(struct event_work *work)
 {
 	struct console *console = container_of(work, struct console, resume);
 
-	if (console->watching)
-		return;
 	console_flush(console);
-	if (!console->pending_len && !event_loop_watch(console->machine->loop, &console->watch))
+	if (!console->watching && !console->pending_len &&
+	    !event_loop_watch(console->machine->loop, &console->watch))
 		console->watching = true;
 }
 

@@ -3,7 +3,7 @@
 
 payload_dir := $(O)/tests/payload
 payload_programs := $(addprefix $(payload_dir)/,test_access test_interrupts test_run)
-payload_tests := $(payload_programs) $(payload_dir)/test_hostile
+payload_tests := $(payload_programs) $(payload_dir)/test_hostile $(payload_dir)/test_terminal
 
 $(payload_dir)/agent.bin: tests/payload/agent.S tests/payload/agent.h
 	$(say) AS $<
@@ -39,6 +39,10 @@ $(payload_dir)/garbage.elf: tests/payload/pvh.S $(payload_dir)/garbage.bin
 
 $(payload_dir)/test_hostile: tests/payload/hostile.sh $(payload_dir)/garbage.elf $(O)/postern
 	$(Q)printf '#!/bin/sh\nO=%s exec tests/payload/hostile.sh\n' '$(O)' >$@
+	$(Q)chmod +x $@
+
+$(payload_dir)/test_terminal: tests/payload/terminal.py $(payload_dir)/garbage.elf $(O)/postern
+	$(Q)printf '#!/bin/sh\nO=%s exec tests/payload/terminal.py\n' '$(O)' >$@
 	$(Q)chmod +x $@
 
 .PHONY: payload-tests

@@ -5,7 +5,8 @@
  * both ways, BARs, the IOMMU's window, the IOAPIC, the UART - with tables and rings pointing into
  * memory that is full of pseudo-random bytes, too. Then it says "survived" and powers off. An ELF
  * with a PVH entry that runs without paging; "seed=N" on the command line chooses the sequence,
- * "rounds=N" its length.
+ * "rounds=N" its length. Other words make it do one thing only: crash=1, spin=1, echo=1;
+ * ready=1 says so first.
  */
 #include <stdint.h>
 
@@ -265,8 +266,16 @@ void guest_main(const char *cmdline)
 		uint32_t base;
 	} __attribute__((packed)) no_idt;
 
+	if (number(cmdline, "ready=", 0))
+		say("ready\n");
 	if (number(cmdline, "crash=", 0)) {
 		asm volatile("lidt %0; ud2" ::"m"(no_idt));
+	}
+	if (number(cmdline, "echo=", 0)) {
+		for (;;) {
+			if (in8(0x3fd) & 1)
+				out(0x3f8, in8(0x3f8), 1);
+		}
 	}
 	if (number(cmdline, "spin=", 0)) {
 		say("spinning\n");
