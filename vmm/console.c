@@ -11,7 +11,8 @@
 #include "vmm/console.h"
 #include "vmm/machine.h"
 
-#define ESCAPE_KEY 1 /* Ctrl-A */
+#define ESCAPE_KEY     1 /* Ctrl-A */
+#define OUTPUT_WAIT_MS 100
 
 struct console {
 	struct machine *machine;
@@ -64,21 +65,31 @@ static void terminal_raw(void)
 
 /* ---- guest to host ---- */
 
+/*
+ * Wait until bytes can go out. This is a vCPU's thread, and the loop may be waiting for it: whoever
+ * does not read must not hold up the machine's end. A kick may come just before poll(), so that it
+ * is not the only thing that ends the wait.
+ */
+static bool console_writable(const struct console *console)
+{
+	struct pollfd pfd = {.fd = console->out, .events = POLLOUT};
+
+	while (atomic_load(&console->machine->end) == MACHINE_RUNNING) {
+		if (poll(&pfd, 1, OUTPUT_WAIT_MS) > 0)
+			return true;
+	}
+	return poll(&pfd, 1, 0) > 0;
+}
+
 static void console_output(void *opaque, const uint8_t *bytes, size_t len)
 {
 	const struct console *console = opaque;
 
-	while (len) {
+	while (len && console_writable(console)) {
 		ssize_t n = write(console->out, bytes, len);
 
-		if (n < 0 && errno == EINTR)
+		if (n < 0 && (errno == EINTR || errno == EAGAIN))
 			continue;
-		if (n < 0 && errno == EAGAIN) {
-			struct pollfd pfd = {.fd = console->out, .events = POLLOUT};
-
-			poll(&pfd, 1, -1);
-			continue;
-		}
 		if (n <= 0)
 			return; /* nobody reads any more; the guest need not care */
 		bytes += n;

@@ -5,7 +5,7 @@
  * both ways, BARs, the IOMMU's window, the IOAPIC, the UART - with tables and rings pointing into
  * memory that is full of pseudo-random bytes, too. Then it says "survived" and powers off. An ELF
  * with a PVH entry that runs without paging; "seed=N" on the command line chooses the sequence,
- * "rounds=N" its length. Other words make it do one thing only: crash=1, spin=1, echo=1;
+ * "rounds=N" its length. Other words make it do one thing only: crash=1, spin=1, echo=1, flood=1;
  * ready=1 says so first.
  */
 #include <stdint.h>
@@ -276,6 +276,10 @@ void guest_main(const char *cmdline)
 			if (in8(0x3fd) & 1)
 				out(0x3f8, in8(0x3f8), 1);
 		}
+	}
+	if (number(cmdline, "flood=", 0)) {
+		for (;;)
+			say("flood\n");
 	}
 	if (number(cmdline, "spin=", 0)) {
 		say("spinning\n");

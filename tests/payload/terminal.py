@@ -5,10 +5,12 @@
 POSTERN names another build of the program (a sanitizer's). Reports in TAP.
 """
 
+import fcntl
 import os
 import pty
 import select
 import signal
+import struct
 import subprocess
 import sys
 import termios
@@ -115,6 +117,27 @@ check(
 s.type(b"\x01x")
 check("Ctrl-A X from a guest that reads: status 4", s.end() == 4)
 s.close()
+
+# A vCPU that waits for a reader must not hold up the end.
+inner, outer = os.pipe()
+fcntl.fcntl(outer, fcntl.F_SETPIPE_SZ, 4096)
+process = subprocess.Popen(
+    [POSTERN, "run", "--kernel", GUEST, "--memory", "16M", "--cmdline", "flood=1"],
+    stdin=subprocess.DEVNULL, stdout=outer,
+)  # fmt: skip
+limit = time.monotonic() + PATIENCE
+waiting, before = 0, -1
+while (not waiting or waiting != before) and time.monotonic() < limit:
+    time.sleep(0.5)
+    before = waiting
+    waiting = struct.unpack("i", fcntl.ioctl(inner, termios.FIONREAD, bytes(4)))[0]
+process.send_signal(signal.SIGINT)
+try:
+    status = process.wait(PATIENCE)
+except subprocess.TimeoutExpired:
+    status = None
+    process.kill()
+check("SIGINT while nobody reads the guest's output: status 4", status == 4, status)
 
 print(f"1..{count}")
 sys.exit(failed > 0)
