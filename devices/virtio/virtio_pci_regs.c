@@ -521,9 +521,18 @@ static void reset(struct pci_function *fn)
 	pthread_mutex_lock(&vp->lock);
 	if (!vp->resetting)
 		begin_reset(vp);
-	/* RAM is about to be filled anew: requests in flight must not write to it after this. */
-	while (vp->resetting && !event_loop_here(vp->env.loop))
-		pthread_cond_wait(&vp->reset_done, &vp->lock);
+	/*
+	 * RAM is about to be filled anew: the device must not touch it after this, neither for a
+	 * request in flight nor for a notification that the loop has yet to see.
+	 */
+	if (event_loop_here(vp->env.loop)) {
+		pthread_mutex_unlock(&vp->lock);
+		vp->state.run(&vp->state);
+		pthread_mutex_lock(&vp->lock);
+	} else {
+		while (vp->resetting)
+			pthread_cond_wait(&vp->reset_done, &vp->lock);
+	}
 	/* A machine that goes on after a drain takes requests again. */
 	vp->draining = false;
 	pthread_mutex_unlock(&vp->lock);

@@ -517,6 +517,38 @@ Test(virtio_pci, machine_reset_ends_a_drain)
 	}
 }
 
+static void reset_machine(struct event_work *work)
+{
+	unsigned calls = 0;
+
+	(void)work;
+	virtio_pci_drain(&echo->vp, drained, &calls);
+	cr_expect_eq(calls, 1);
+	published->ops->reset(published);
+	cr_expect_eq(rd(0x14, 1), 0);
+	/* The next guest's, from here on. */
+	memset(at(RAM_BASE), 0, 0x8000);
+	drv.avail = 0;
+	offer(0);
+}
+
+/* On the loop's thread a reset is over when it returns, though the loop has more to do. */
+Test(virtio_pci, machine_reset_before_a_notification_is_served)
+{
+	struct event_work machine = {.run = reset_machine};
+
+	setup();
+	bring_up(BIT(32), 8);
+	some_turns();
+	event_loop_post(loop, &machine);
+	event_loop_post(loop, &echo->vp.queue[0].more);
+	kick();
+	some_turns();
+	cr_expect_eq(echo->taken, 0);
+	cr_expect_eq(used_idx(), 0);
+	teardown();
+}
+
 Test(virtio_pci, doorbells_follow_the_bar)
 {
 	setup();
