@@ -42,12 +42,18 @@ static struct machine_life *life_of(struct machine *m)
 
 /* ---- the end, and starting over ---- */
 
-void machine_finish(struct machine *m, enum machine_end end)
+bool machine_finish(struct machine *m, enum machine_end end)
 {
-	int running = MACHINE_RUNNING;
+	int found = MACHINE_RUNNING;
 
-	if (atomic_compare_exchange_strong(&m->end, &running, (int)end))
+	while (!atomic_compare_exchange_strong(&m->end, &found, (int)end)) {
+		/* A reset that is under way can still end the machine in place of restarting it. */
+		if (found != MACHINE_RUNNING && !(found == MACHINE_RESET && end == MACHINE_QUIT))
+			return false;
+	}
+	if (found == MACHINE_RUNNING)
 		event_loop_post(m->loop, &life_of(m)->finish);
+	return true;
 }
 
 static void reset_devices(struct machine *m)
@@ -80,14 +86,14 @@ static int power_on(struct machine_life *life)
 static void finished(struct machine *m)
 {
 	struct machine_life *life = life_of(m);
+	int reset = MACHINE_RESET;
 
 	if (m->end == MACHINE_RESET) {
 		log_info("the guest resets");
 		reset_devices(m);
 		if (power_on(life)) {
 			m->end = MACHINE_FAILED;
-		} else {
-			m->end = MACHINE_RUNNING;
+		} else if (atomic_compare_exchange_strong(&m->end, &reset, MACHINE_RUNNING)) {
 			machine_resume_vcpus(m);
 			return;
 		}

@@ -50,13 +50,15 @@ static void crashed(struct vcpu *vcpu, const char *what)
 	struct kvm_regs regs = {0};
 	struct kvm_sregs sregs = {0};
 
+	/* One vCPU's word is enough, and a machine that resets already has no more to say. */
+	if (!machine_finish(vcpu->machine, MACHINE_CRASHED))
+		return;
 	ioctl(vcpu->fd, KVM_GET_REGS, &regs);
 	ioctl(vcpu->fd, KVM_GET_SREGS, &sregs);
 	log_error("vCPU %u: %s at RIP %04x:%#llx (CR0 %#llx, CR2 %#llx, CR3 %#llx)", vcpu->index,
 		  what, sregs.cs.selector, (unsigned long long)regs.rip,
 		  (unsigned long long)sregs.cr0, (unsigned long long)sregs.cr2,
 		  (unsigned long long)sregs.cr3);
-	machine_finish(vcpu->machine, MACHINE_CRASHED);
 }
 
 static uint64_t load(const uint8_t *bytes, unsigned width)

@@ -5,8 +5,8 @@
  * both ways, BARs, the IOMMU's window, the IOAPIC, the UART - with tables and rings pointing into
  * memory that is full of pseudo-random bytes, too. Then it says "survived" and powers off. An ELF
  * with a PVH entry that runs without paging; "seed=N" on the command line chooses the sequence,
- * "rounds=N" its length. Other words make it do one thing only: crash=1, spin=1, echo=1, flood=1;
- * ready=1 says so first.
+ * "rounds=N" its length. Other words make it do one thing only: crash=1, spin=1, echo=1, flood=1,
+ * reset=1; ready=1 says so first.
  */
 #include <stdint.h>
 
@@ -268,6 +268,11 @@ void guest_main(const char *cmdline)
 
 	if (number(cmdline, "ready=", 0))
 		say("ready\n");
+	if (number(cmdline, "reset=", 0)) {
+		out(0x602, 1, 1);
+		for (;;)
+			asm volatile("pause");
+	}
 	if (number(cmdline, "crash=", 0)) {
 		asm volatile("lidt %0; ud2" ::"m"(no_idt));
 	}

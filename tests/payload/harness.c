@@ -37,12 +37,13 @@ int done_testing(void)
  * Stand-ins for the parts that this machine does without. They are weak: a program that links the
  * real ones gets those.
  */
-void __attribute__((weak)) machine_finish(struct machine *m, enum machine_end end)
+bool __attribute__((weak)) machine_finish(struct machine *m, enum machine_end end)
 {
 	struct harness *h = container_of(m, struct harness, m);
 	int running = MACHINE_RUNNING;
+	bool first = atomic_compare_exchange_strong(&m->end, &running, (int)end);
 
-	if (atomic_compare_exchange_strong(&m->end, &running, (int)end)) {
+	if (first) {
 		pthread_mutex_lock(&h->lock);
 		h->finishes++;
 		pthread_cond_broadcast(&h->cond);
@@ -50,6 +51,7 @@ void __attribute__((weak)) machine_finish(struct machine *m, enum machine_end en
 	}
 	for (unsigned i = 0; i < m->config->cpus; i++)
 		vcpu_kick(&m->vcpu[i]);
+	return first;
 }
 
 void __attribute__((weak)) ioapic_eoi_pin(struct ioapic *ioapic, unsigned pin)

@@ -74,6 +74,21 @@ spinning() { # SIGNAL...: a guest that spins ends with status 4
 check "a guest that spins: SIGTERM twice" spinning TERM TERM
 check "a guest that spins: SIGINT" spinning INT
 
+# A signal that comes while the machine starts over is not lost.
+resetting() {
+	for n in $(seq 30); do
+		timeout -s KILL 20 "$postern" run --kernel "$garbage" --memory 16M --cmdline reset=1 \
+			</dev/null >"$work/out" 2>"$work/err" &
+		sleep 0.1
+		# timeout passes it on.
+		kill -INT $!
+		wait $!
+		status=$?
+		[ $status = 4 ] || { echo "try $n: exit status $status" && return 1; }
+	done
+}
+check "a guest that resets for ever: SIGINT" resetting
+
 # Files that are no kernels: status 1, one line that names the file.
 file() { # FILE
 	ends 1 1 run --memory 16M --kernel "$1" && grep -qF "$1" "$work/err"
