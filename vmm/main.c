@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "config.h"
 #include "vmm/machine.h"
@@ -21,9 +24,32 @@ static void usage(FILE *to)
 		    "  --help     Show this text; postern COMMAND --help shows a command's\n");
 }
 
+/*
+ * A standard descriptor that is closed would become the next file that is opened: the event loop's
+ * own, or a disk image, read as the keyboard or written as the terminal.
+ */
+static int fill_standard_descriptors(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDWR);
+	} while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd < 0)
+		return -errno;
+	close(fd);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	const struct command *const *c;
+	int rc = fill_standard_descriptors();
+
+	if (rc) {
+		log_error("cannot open /dev/null: %s", strerror(-rc));
+		return EXIT_ERROR;
+	}
 
 	if (argc < 2) {
 		usage(stderr);

@@ -74,6 +74,14 @@ spinning() { # SIGNAL...: a guest that spins ends with status 4
 check "a guest that spins: SIGTERM twice" spinning TERM TERM
 check "a guest that spins: SIGINT" spinning INT
 
+# Closed descriptors are nobody's: no other file takes their place.
+closed() {
+	timeout -s KILL 20 "$postern" run --event-loop "$1" --kernel "$garbage" --memory 32M \
+		--cmdline rounds=10 --disk "path=$work/disk" <&- >&- 2>&-
+}
+check "standard descriptors closed: uring" closed uring
+check "standard descriptors closed: poll" closed poll
+
 # A signal that comes while the machine starts over is not lost.
 resetting() {
 	for n in $(seq 30); do
