@@ -212,12 +212,14 @@ int console_new(struct machine *m, struct console **out)
 	console->out = STDOUT_FILENO;
 	console->resume.run = console_resume;
 	if (config->serial == SERIAL_FILE) {
-		console->out = open(config->serial_path,
-				    O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0644);
+		console->out = open(
+			config->serial_path,
+			O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0644);
 		if (console->out < 0) {
 			rc = -errno;
-			log_error("--serial file=%s: cannot open it: %s", config->serial_path,
-				  strerror(-rc));
+			log_error("--serial file=%s: cannot open it: %s%s", config->serial_path,
+				  strerror(-rc),
+				  rc == -ENXIO ? "; a FIFO must have its reader first" : "");
 			goto err_free;
 		}
 		console->owns_out = true;

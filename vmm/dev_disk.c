@@ -25,7 +25,9 @@ struct disks {
 static int open_image(const struct disk_config *config)
 {
 	struct flock lock = {.l_type = config->readonly ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET};
-	int fd = open(config->path, (config->readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY);
+	/* O_NONBLOCK: a FIFO named by mistake is refused later rather than waited for. */
+	int fd = open(config->path,
+		      (config->readonly ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 
 	if (fd < 0) {
 		int rc = -errno;
@@ -35,6 +37,8 @@ static int open_image(const struct disk_config *config)
 							: "");
 		return rc;
 	}
+	/* Not for the disk itself: io_uring would fail what it cannot do at once. */
+	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
 	/* Two machines that write one image destroy its file system. */
 	if (fcntl(fd, F_OFD_SETLK, &lock) && (errno == EAGAIN || errno == EACCES)) {
 		log_error("--disk path=%s: another process uses this image; stop it, or share the "

@@ -126,6 +126,9 @@ check "command line for the kernel: too long" \
 check "disk: missing" ends 1 1 run --kernel "$garbage" --disk "path=$work/missing"
 check "disk: empty" ends 1 1 run --kernel "$garbage" --disk "path=$work/empty"
 check "disk: a directory" ends 1 1 run --kernel "$garbage" --disk "path=$work"
+mkfifo "$work/fifo"
+check "disk: a FIFO" ends 1 1 run --kernel "$garbage" --disk "path=$work/fifo,readonly=on"
+check "serial: a FIFO that nobody reads" ends 1 1 run --kernel "$garbage" --serial "file=$work/fifo"
 check "disk: the same image twice for writing" \
 	ends 1 1 run --kernel "$garbage" --disk "path=$work/disk" --disk "path=$work/disk"
 check "memory: more than there can be" ends 1 1 run --kernel "$garbage" --memory 900T
