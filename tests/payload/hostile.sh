@@ -132,6 +132,11 @@ check "serial: a FIFO that nobody reads" ends 1 1 run --kernel "$garbage" --seri
 check "disk: the same image twice for writing" \
 	ends 1 1 run --kernel "$garbage" --disk "path=$work/disk" --disk "path=$work/disk"
 check "memory: more than there can be" ends 1 1 run --kernel "$garbage" --memory 900T
+small_files() (
+	ulimit -f 64
+	ends 1 1 run --kernel "$garbage" --memory 32M
+)
+check "memory: past the limit on the size of files" small_files
 check "an unknown command" ends 2 1 fly
 check "an unknown option" ends 2 1 run --fly
 check "no kernel" ends 2 1 run --memory 16M
