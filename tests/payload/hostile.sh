@@ -16,7 +16,7 @@ truncate -s 4M "$work/disk"
 noise() { # SEED OPTION...
 	seed=$1
 	shift
-	timeout -s KILL 60 "$postern" run --kernel "$garbage" --memory 32M --cmdline "seed=$seed rounds=3000" \
+	timeout -s KILL 60 "$postern" run --kernel "$garbage" --memory 32M --cmdline "seed=$seed rounds=1500" \
 		"$@" </dev/null >"$work/out" 2>"$work/err"
 	status=$?
 	cat "$work/out" "$work/err"
@@ -35,9 +35,11 @@ for seed in $seeds; do
 	check "noise, seed $seed: poll loop, two disks, vIOMMU" noise "2$seed" --event-loop poll \
 		--viommu amd --disk "path=$work/disk,iommu=on,readonly=on" \
 		--disk "path=$work/disk,readonly=on"
+	check "noise, seed $seed: three processors at once" noise "3$seed" --cpus 3 --viommu amd \
+		--disk "path=$work/disk,iommu=on,readonly=on" --disk "path=$work/disk,readonly=on"
 done
 half() {
-	[ "$(wc -l <"$work/survived")" -ge 12 ]
+	[ "$(wc -l <"$work/survived")" -ge 16 ]
 }
 check "noise: at least half of the guests reach their end" half
 
