@@ -10,4 +10,5 @@ obj-y += amd/leaves.o
 obj-y += amd/register.o
 obj-y += amd/walk.o
 obj-y += iommufd.o kernel.o probe.o
-obj-y += soft.o soft_device.o soft_ioas.o soft_viommu.o
+obj-y += soft.o soft_device.o soft_dirty.o soft_eventq.o soft_hwpt.o soft_ioas.o soft_iova.o
+obj-y += soft_viommu.o

@@ -15,6 +15,10 @@
 struct iommufd_transport {
 	int (*call)(struct iommufd *ctx, unsigned nr, void *arg);
 	int (*fd)(const struct iommufd *ctx);
+	int (*mmap)(struct iommufd *ctx, uint64_t offset, size_t length, void **va);
+	ssize_t (*eventq_read)(struct iommufd *ctx, uint32_t id, int fd, void *buf, size_t len);
+	ssize_t (*fault_respond)(struct iommufd *ctx, uint32_t id, int fd, const void *responses,
+				 size_t len);
 	void (*close)(struct iommufd *ctx);
 };
 

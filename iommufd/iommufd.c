@@ -3,6 +3,7 @@
  * The calls, each as a function; the same for every transport.
  */
 #include <errno.h>
+#include <sys/mman.h>
 
 #include "iommufd/internal.h"
 #include "iommufd/uapi.h"
@@ -33,6 +34,34 @@ int iommufd_destroy(struct iommufd *ctx, uint32_t id)
 	struct iommu_destroy cmd = {.size = sizeof(cmd), .id = id};
 
 	return iommufd_call(ctx, IOMMUFD_CMD_DESTROY, &cmd);
+}
+
+int iommufd_option_set(struct iommufd *ctx, uint32_t option, uint32_t object_id, uint64_t value)
+{
+	struct iommu_option cmd = {
+		.size = sizeof(cmd),
+		.option_id = option,
+		.op = IOMMU_OPTION_OP_SET,
+		.object_id = object_id,
+		.val64 = value,
+	};
+
+	return iommufd_call(ctx, IOMMUFD_CMD_OPTION, &cmd);
+}
+
+int iommufd_option_get(struct iommufd *ctx, uint32_t option, uint32_t object_id, uint64_t *value)
+{
+	struct iommu_option cmd = {
+		.size = sizeof(cmd),
+		.option_id = option,
+		.op = IOMMU_OPTION_OP_GET,
+		.object_id = object_id,
+	};
+	int rc = iommufd_call(ctx, IOMMUFD_CMD_OPTION, &cmd);
+
+	if (!rc)
+		*value = cmd.val64;
+	return rc;
 }
 
 int iommufd_ioas_alloc(struct iommufd *ctx, uint32_t *ioas_id)
@@ -133,6 +162,19 @@ int iommufd_ioas_iova_ranges(struct iommufd *ctx, uint32_t ioas_id,
 	return rc;
 }
 
+int iommufd_ioas_allow_iovas(struct iommufd *ctx, uint32_t ioas_id,
+			     const struct iommufd_iova_range *range, unsigned count)
+{
+	struct iommu_ioas_allow_iovas cmd = {
+		.size = sizeof(cmd),
+		.ioas_id = ioas_id,
+		.num_iovas = count,
+		.allowed_iovas = (uintptr_t)range,
+	};
+
+	return iommufd_call(ctx, IOMMUFD_CMD_IOAS_ALLOW_IOVAS, &cmd);
+}
+
 int iommufd_hwpt_alloc(struct iommufd *ctx, const struct iommufd_hwpt_args *args, uint32_t *hwpt_id)
 {
 	struct iommu_hwpt_alloc cmd = {
@@ -150,6 +192,51 @@ int iommufd_hwpt_alloc(struct iommufd *ctx, const struct iommufd_hwpt_args *args
 	if (!rc)
 		*hwpt_id = cmd.out_hwpt_id;
 	return rc;
+}
+
+int iommufd_hwpt_invalidate(struct iommufd *ctx, uint32_t id, uint32_t data_type,
+			    const void *entries, uint32_t len, uint32_t *num)
+{
+	struct iommu_hwpt_invalidate cmd = {
+		.size = sizeof(cmd),
+		.hwpt_id = id,
+		.data_uptr = (uintptr_t)entries,
+		.data_type = data_type,
+		.entry_len = len,
+		.entry_num = *num,
+	};
+	int rc = iommufd_call(ctx, IOMMUFD_CMD_HWPT_INVALIDATE, &cmd);
+
+	*num = rc == -ENOTTY ? 0 : cmd.entry_num;
+	return rc;
+}
+
+int iommufd_hwpt_set_dirty_tracking(struct iommufd *ctx, uint32_t hwpt_id, bool enable)
+{
+	struct iommu_hwpt_set_dirty_tracking cmd = {
+		.size = sizeof(cmd),
+		.flags = enable ? (uint32_t)IOMMU_HWPT_DIRTY_TRACKING_ENABLE : 0,
+		.hwpt_id = hwpt_id,
+	};
+
+	return iommufd_call(ctx, IOMMUFD_CMD_HWPT_SET_DIRTY_TRACKING, &cmd);
+}
+
+int iommufd_hwpt_get_dirty_bitmap(struct iommufd *ctx, uint32_t hwpt_id, uint32_t flags,
+				  uint64_t iova, uint64_t length, uint64_t page_size,
+				  uint64_t *bitmap)
+{
+	struct iommu_hwpt_get_dirty_bitmap cmd = {
+		.size = sizeof(cmd),
+		.hwpt_id = hwpt_id,
+		.flags = flags,
+		.iova = iova,
+		.length = length,
+		.page_size = page_size,
+		.data = (uintptr_t)bitmap,
+	};
+
+	return iommufd_call(ctx, IOMMUFD_CMD_HWPT_GET_DIRTY_BITMAP, &cmd);
 }
 
 int iommufd_hw_info(struct iommufd *ctx, uint32_t dev_id, uint32_t *type, void *buf, uint32_t *len,
@@ -225,6 +312,58 @@ int iommufd_hw_queue_alloc(struct iommufd *ctx, uint32_t viommu_id, uint32_t typ
 	if (!rc)
 		*queue_id = cmd.out_hw_queue_id;
 	return rc;
+}
+
+int iommufd_fault_queue_alloc(struct iommufd *ctx, uint32_t *fault_id, int *fd)
+{
+	struct iommu_fault_alloc cmd = {.size = sizeof(cmd)};
+	int rc = iommufd_call(ctx, IOMMUFD_CMD_FAULT_QUEUE_ALLOC, &cmd);
+
+	if (rc)
+		return rc;
+	*fault_id = cmd.out_fault_id;
+	*fd = (int)cmd.out_fault_fd;
+	return 0;
+}
+
+int iommufd_veventq_alloc(struct iommufd *ctx, uint32_t viommu_id, uint32_t type, uint32_t depth,
+			  uint32_t *veventq_id, int *fd)
+{
+	struct iommu_veventq_alloc cmd = {
+		.size = sizeof(cmd),
+		.viommu_id = viommu_id,
+		.type = type,
+		.veventq_depth = depth,
+	};
+	int rc = iommufd_call(ctx, IOMMUFD_CMD_VEVENTQ_ALLOC, &cmd);
+
+	if (rc)
+		return rc;
+	*veventq_id = cmd.out_veventq_id;
+	*fd = (int)cmd.out_veventq_fd;
+	return 0;
+}
+
+ssize_t iommufd_eventq_read(struct iommufd *ctx, uint32_t id, int fd, void *buf, size_t len)
+{
+	return ctx->transport->eventq_read(ctx, id, fd, buf, len);
+}
+
+ssize_t iommufd_fault_respond(struct iommufd *ctx, uint32_t fault_id, int fd, const void *responses,
+			      size_t len)
+{
+	return ctx->transport->fault_respond(ctx, fault_id, fd, responses, len);
+}
+
+int iommufd_mmap(struct iommufd *ctx, uint64_t offset, size_t length, void **va)
+{
+	return ctx->transport->mmap(ctx, offset, length, va);
+}
+
+int iommufd_munmap(struct iommufd *ctx, void *va, size_t length)
+{
+	(void)ctx;
+	return munmap(va, length) ? -errno : 0;
 }
 
 int iommufd_viommu_command_set(struct iommufd *ctx, uint32_t viommu_id, uint16_t index,

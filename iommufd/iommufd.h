@@ -18,7 +18,9 @@
 #define POSTERN_IOMMUFD_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "postern/guest_memory.h"
 
@@ -37,6 +39,7 @@ int iommufd_open_kernel(struct iommufd **ctx, int fd, unsigned viommu_command_nr
  */
 int iommufd_open_soft(struct iommufd **ctx, const struct guest_memory *memory);
 
+/* Ids and descriptors of event queues end with the context on the soft transport. */
 void iommufd_close(struct iommufd *ctx);
 bool iommufd_is_soft(const struct iommufd *ctx);
 /* The descriptor to bind VFIO devices to, or -1 for the soft transport. */
@@ -48,8 +51,22 @@ int iommufd_fd(const struct iommufd *ctx);
  */
 int iommufd_call(struct iommufd *ctx, unsigned nr, void *arg);
 
+/* -ENOENT; -EBUSY while other objects, or a queue's open descriptor, use it. */
 int iommufd_destroy(struct iommufd *ctx, uint32_t id);
 
+/*
+ * OPTION: IOMMU_OPTION_RLIMIT_MODE of the context (OBJECT_ID 0; value 1: pinned memory counts
+ * against the process as with VFIO, 0: against the user) or IOMMU_OPTION_HUGE_PAGES of an IOAS
+ * (value 1: on). -EOPNOTSUPP (no such option, or RLIMIT_MODE with an object), -ENOENT (no such
+ * IOAS), -EINVAL (VALUE neither 0 nor 1; HUGE_PAGES off with mappings in a page table), -EADDRINUSE
+ * (HUGE_PAGES off with mappings that are not whole pages). RLIMIT_MODE is set before the first
+ * object exists (-EBUSY) and by CAP_SYS_RESOURCE (-EPERM); the soft transport pins nothing and
+ * keeps the value, from anybody.
+ */
+int iommufd_option_set(struct iommufd *ctx, uint32_t option, uint32_t object_id, uint64_t value);
+int iommufd_option_get(struct iommufd *ctx, uint32_t option, uint32_t object_id, uint64_t *value);
+
+/* -ENOMEM */
 int iommufd_ioas_alloc(struct iommufd *ctx, uint32_t *ioas_id);
 enum { IOMMUFD_PROT_READ = 1, IOMMUFD_PROT_WRITE = 2 };
 /* Map host memory at a fixed IOVA. -EEXIST (overlap), -EINVAL (alignment, reserved), -ENOMEM,
@@ -72,7 +89,23 @@ struct iommufd_iova_range {
 int iommufd_ioas_iova_ranges(struct iommufd *ctx, uint32_t ioas_id,
 			     struct iommufd_iova_range *range, unsigned *count,
 			     uint64_t *alignment);
+/*
+ * From now on only RANGE is used where the caller lets the kernel choose an IOVA; devices that need
+ * some of it for themselves are refused. COUNT 0: everything again. -ENOENT (no such IOAS), -EINVAL
+ * (start >= last, ranges overlap), -EFAULT, -EADDRINUSE (a device reserves some of it already).
+ */
+int iommufd_ioas_allow_iovas(struct iommufd *ctx, uint32_t ioas_id,
+			     const struct iommufd_iova_range *range, unsigned count);
 
+/*
+ * A page table of DEV_ID's IOMMU on PT_ID: an IOAS, or a vIOMMU for a nested one, with DATA of the
+ * vIOMMU's type (AMD: IOMMU_HWPT_DATA_AMD_GUEST and the guest's device table entry, 32 bytes).
+ * -EINVAL (DATA_TYPE and DATA_LEN do not fit each other or the type, no PT_ID of these kinds, a
+ * device table entry that cannot be nested), -ENOENT (no such device; with
+ * IOMMU_HWPT_FAULT_ID_VALID, no such fault queue), -EOPNOTSUPP (flags, DATA_TYPE, or five levels of
+ * guest table, that this IOMMU has not), -EADDRINUSE, -EFAULT (what the IOAS maps cannot be put
+ * into the table; DATA).
+ */
 struct iommufd_hwpt_args {
 	uint32_t flags, dev_id, pt_id, data_type, data_len, fault_id;
 	const void *data;
@@ -80,7 +113,34 @@ struct iommufd_hwpt_args {
 int iommufd_hwpt_alloc(struct iommufd *ctx, const struct iommufd_hwpt_args *args,
 		       uint32_t *hwpt_id);
 
-/* *TYPE (in: wanted or 0), BUF of *LEN bytes receives the driver's structure; CAPS may be NULL. */
+/*
+ * Drop what the IOMMU has cached of a nested HWPT or of a vIOMMU: *NUM entries of LEN bytes at
+ * ENTRIES, of the driver's DATA_TYPE. Out, also on failure: how many were done. -ENOENT, -EINVAL
+ * (ID of another kind; LEN 0 or above 4096; *NUM above 2^19; no ENTRIES), -EOPNOTSUPP (the driver
+ * has no such call: AMD's has not, guests invalidate by their own command buffer).
+ */
+int iommufd_hwpt_invalidate(struct iommufd *ctx, uint32_t id, uint32_t data_type,
+			    const void *entries, uint32_t len, uint32_t *num);
+
+/*
+ * Have the IOMMU note which pages are written through an HWPT that was allocated with
+ * IOMMU_HWPT_ALLOC_DIRTY_TRACKING. Turning it on forgets what was noted. -ENOENT (no such HWPT, or
+ * a nested one), -EOPNOTSUPP (allocated without).
+ */
+int iommufd_hwpt_set_dirty_tracking(struct iommufd *ctx, uint32_t hwpt_id, bool enable);
+/*
+ * Set, in BITMAP, the bit of each PAGE_SIZE bytes of [iova, iova + length) that were written; bit 0
+ * is IOVA's. What is read is forgotten unless FLAGS has IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR. Bits
+ * are never cleared, and reading ends without an error at the first hole. -ENOENT, -EOPNOTSUPP
+ * (allocated without, unknown flags), -EINVAL (LENGTH or PAGE_SIZE 0, range not aligned to
+ * PAGE_SIZE or the IOMMU's pages), -EOVERFLOW, -ENOMEM.
+ */
+int iommufd_hwpt_get_dirty_bitmap(struct iommufd *ctx, uint32_t hwpt_id, uint32_t flags,
+				  uint64_t iova, uint64_t length, uint64_t page_size,
+				  uint64_t *bitmap);
+
+/* -ENOENT (no such device), -EOPNOTSUPP (its driver says nothing of *TYPE), -EFAULT.
+ * *TYPE (in: wanted or 0), BUF of *LEN bytes receives the driver's structure; CAPS may be NULL. */
 int iommufd_hw_info(struct iommufd *ctx, uint32_t dev_id, uint32_t *type, void *buf, uint32_t *len,
 		    uint64_t *caps);
 
@@ -89,17 +149,28 @@ struct iommufd_viommu_args {
 	void *data; /* driver data, in and out */
 	uint32_t data_len;
 };
+/*
+ * -EOPNOTSUPP (type 0, or one that the device's IOMMU does not have), -ENOENT (no such device or
+ * HWPT), -EINVAL (HWPT is no nest parent; data_len is not the driver's), -ENOMEM.
+ */
 int iommufd_viommu_alloc(struct iommufd *ctx, const struct iommufd_viommu_args *args,
 			 uint32_t *viommu_id);
+/* -ENOENT, -EINVAL (a device of another IOMMU), -EEXIST (it has one, or VIRT_ID is taken). */
 int iommufd_vdevice_alloc(struct iommufd *ctx, uint32_t viommu_id, uint32_t dev_id,
 			  uint64_t virt_id, uint32_t *vdevice_id);
+/*
+ * A queue that hardware reads or writes in guest memory at BASE. LENGTH in bytes. -EOPNOTSUPP
+ * (TYPE), -EINVAL (LENGTH 0, BASE, LENGTH or INDEX that no ring can have), -EOVERFLOW (the range
+ * wraps), -ENOENT (no such vIOMMU), -EEXIST, -EBUSY.
+ */
 int iommufd_hw_queue_alloc(struct iommufd *ctx, uint32_t viommu_id, uint32_t type, uint32_t index,
 			   uint64_t base, uint64_t length, uint32_t *queue_id);
 
 /*
  * IOMMU_VIOMMU_COMMAND. INDEX is the byte offset of a 64-bit register in the guest's IOMMU window.
  * -ENOENT (no such vIOMMU), -EOPNOTSUPP (no such operation or index), -EINVAL (INDEX not 8-aligned,
- * VALUE cannot be honoured), -ENOTTY (this kernel has no such call).
+ * VALUE cannot be honoured), -ENOTTY (this kernel has no such call). Which indices there are
+ * depends on what answers: see iommufd_open_soft_mode().
  */
 int iommufd_viommu_command_set(struct iommufd *ctx, uint32_t viommu_id, uint16_t index,
 			       uint64_t value);
@@ -107,6 +178,39 @@ int iommufd_viommu_command_get(struct iommufd *ctx, uint32_t viommu_id, uint16_t
 			       uint64_t *value);
 /* How many VIOMMU_COMMANDs of each direction this context has carried. */
 void iommufd_viommu_command_count(const struct iommufd *ctx, uint64_t *set, uint64_t *get);
+
+/*
+ * Queues with a descriptor, which the caller closes: until then DESTROY says -EBUSY. poll(2) it for
+ * POLLIN and read with iommufd_eventq_read(); read(2) will do on the kernel transport only.
+ *
+ * A fault queue receives the page requests of the HWPTs allocated with its id, a vEVENTQ what the
+ * IOMMU reports of one vIOMMU. -EOPNOTSUPP (TYPE 0), -EINVAL (DEPTH 0 or above 2^19), -ENOENT (no
+ * such vIOMMU), -EEXIST (the vIOMMU has a queue of TYPE), -EMFILE, -ENOMEM.
+ */
+int iommufd_fault_queue_alloc(struct iommufd *ctx, uint32_t *fault_id, int *fd);
+int iommufd_veventq_alloc(struct iommufd *ctx, uint32_t viommu_id, uint32_t type, uint32_t depth,
+			  uint32_t *veventq_id, int *fd);
+/*
+ * As many whole records as fit: struct iommu_hwpt_pgfault, or struct iommufd_vevent_header each
+ * followed by its data. Never blocks. Bytes, 0 when nothing is queued, -EINVAL (the first does not
+ * fit), -ESPIPE (LEN is no multiple of a page fault record), -ENOENT (ID), -EBADF (not ID's FD).
+ */
+ssize_t iommufd_eventq_read(struct iommufd *ctx, uint32_t id, int fd, void *buf, size_t len);
+/*
+ * Answer page requests: an array of struct iommu_hwpt_page_response, LEN bytes. Bytes that were
+ * taken, -EINVAL (no request with that cookie, unknown code), -ESPIPE (LEN), -ENOENT, -EBADF.
+ */
+ssize_t iommufd_fault_respond(struct iommufd *ctx, uint32_t fault_id, int fd, const void *responses,
+			      size_t len);
+
+/*
+ * Map a page of registers that a driver offers (the VF page of an AMD vIOMMU: OFFSET is
+ * iommu_viommu_amd.out_vfmmio_mmap_offset, LENGTH 4096). It holds its vIOMMU until it is unmapped.
+ * -ENXIO (no page is offered at OFFSET, or LENGTH is not all of it; always so on the soft
+ * transport), -EINVAL (LENGTH 0, OFFSET not page aligned), -EOVERFLOW (the range wraps), -ENOMEM.
+ */
+int iommufd_mmap(struct iommufd *ctx, uint64_t offset, size_t length, void **va);
+int iommufd_munmap(struct iommufd *ctx, void *va, size_t length);
 
 /*
  * Soft transport only: what a device of the soft IOMMU is. A device id stands for one requester,
@@ -120,6 +224,25 @@ int iommufd_soft_device_add(struct iommufd *ctx, uint32_t *dev_id);
  */
 int iommufd_soft_set_hw(struct iommufd *ctx, const struct amd_iommu_features *features,
 			uint16_t devid);
+/*
+ * A device wrote [iova, iova + length) through HWPT_ID: what dirty tracking, where it is on, is to
+ * find. Granules are 4 KiB. -ENOENT, -EINVAL (LENGTH 0), -EOVERFLOW, -EFAULT (not all of it is
+ * mapped for writing: then nothing is noted), -ENOMEM. Dirty tracking needs HDSup (EFR bit 52) in
+ * iommufd_soft_set_hw(), which is the host's affair: vIOMMUs are not shown it.
+ */
+int iommufd_soft_hwpt_written(struct iommufd *ctx, uint32_t hwpt_id, uint64_t iova,
+			      uint64_t length);
+/*
+ * The part of the guest's device table entry that hardware takes from a nested HWPT: PPR, GIoV,
+ * GLX, GCR3, GuestPagingMode, DomainID. -ENOENT.
+ */
+int iommufd_soft_hwpt_dte(struct iommufd *ctx, uint32_t hwpt_id, uint64_t dte[4]);
+/*
+ * Report an event of LEN bytes to the vIOMMU's vEVENTQ of TYPE; one that is full notes the loss, as
+ * it does on -ENOMEM. -ENOENT (no such vIOMMU), -EOPNOTSUPP (no such queue), -EINVAL (LEN 0).
+ */
+int iommufd_soft_vevent_report(struct iommufd *ctx, uint32_t viommu_id, uint32_t type,
+			       const void *data, size_t len);
 /* The engine behind a soft vIOMMU, or NULL; valid until the vIOMMU is destroyed. */
 struct amd_iommu_engine *iommufd_soft_viommu_engine(struct iommufd *ctx, uint32_t viommu_id);
 

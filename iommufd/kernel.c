@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "iommufd/internal.h"
@@ -33,6 +34,36 @@ static int kernel_fd(const struct iommufd *ctx)
 	return to_kernel(ctx)->fd;
 }
 
+static int kernel_mmap(struct iommufd *ctx, uint64_t offset, size_t length, void **va)
+{
+	void *page = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, to_kernel(ctx)->fd,
+			  (off_t)offset);
+
+	if (page == MAP_FAILED)
+		return -errno;
+	*va = page;
+	return 0;
+}
+
+static ssize_t kernel_eventq_read(struct iommufd *ctx, uint32_t id, int fd, void *buf, size_t len)
+{
+	ssize_t n = read(fd, buf, len);
+
+	(void)ctx;
+	(void)id;
+	return n < 0 ? -errno : n;
+}
+
+static ssize_t kernel_fault_respond(struct iommufd *ctx, uint32_t id, int fd, const void *responses,
+				    size_t len)
+{
+	ssize_t n = write(fd, responses, len);
+
+	(void)ctx;
+	(void)id;
+	return n < 0 ? -errno : n;
+}
+
 static void kernel_close(struct iommufd *ctx)
 {
 	close(to_kernel(ctx)->fd);
@@ -42,6 +73,9 @@ static void kernel_close(struct iommufd *ctx)
 static const struct iommufd_transport kernel_transport = {
 	.call = kernel_call,
 	.fd = kernel_fd,
+	.mmap = kernel_mmap,
+	.eventq_read = kernel_eventq_read,
+	.fault_respond = kernel_fault_respond,
 	.close = kernel_close,
 };
 

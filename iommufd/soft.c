@@ -12,13 +12,11 @@
 /* The kernel's limit is memory; ids here index an array. */
 enum { SOFT_OBJECTS_MAX = 1 << 16 };
 
+/* What a process of an x86 host can map. */
+#define ADDRESS_SPACE BIT(47)
+
 /* Stands in a slot whose object is not published yet. */
 static struct soft_object reserved;
-
-static struct iommufd_soft *to_soft(const struct iommufd *ctx)
-{
-	return container_of(ctx, struct iommufd_soft, base);
-}
 
 static int grow(struct iommufd_soft *soft)
 {
@@ -53,6 +51,7 @@ void *soft_object_new(struct iommufd_soft *soft, enum soft_type type, size_t siz
 	}
 	object->id = soft->lowest++;
 	soft->slot[object->id] = &reserved;
+	soft->objects++;
 	pthread_mutex_unlock(&soft->lock);
 	return object;
 }
@@ -69,6 +68,7 @@ void soft_object_publish(struct iommufd_soft *soft, void *object)
 static void release_id(struct iommufd_soft *soft, uint32_t id)
 {
 	soft->slot[id] = NULL;
+	soft->objects--;
 	if (id < soft->lowest)
 		soft->lowest = id;
 }
@@ -120,9 +120,20 @@ void soft_object_put(struct iommufd_soft *soft, void *object)
 
 static void (*const soft_destroy_op[SOFT_TYPES])(struct iommufd_soft *, struct soft_object *) = {
 	[SOFT_HW_QUEUE] = soft_hw_queue_destroy, [SOFT_VDEVICE] = soft_vdevice_destroy,
+	[SOFT_VEVENTQ] = soft_veventq_destroy,	 [SOFT_HWPT_NESTED] = soft_hwpt_nested_destroy,
 	[SOFT_VIOMMU] = soft_viommu_destroy,	 [SOFT_HWPT] = soft_hwpt_destroy,
-	[SOFT_IOAS] = soft_ioas_destroy,	 [SOFT_DEVICE] = soft_device_destroy,
+	[SOFT_FAULT] = soft_fault_destroy,	 [SOFT_IOAS] = soft_ioas_destroy,
+	[SOFT_DEVICE] = soft_device_destroy,
 };
+
+/* An event queue's open descriptor is a user of it. */
+static bool in_use(const struct soft_object *object)
+{
+	if (object->users)
+		return true;
+	return (object->type == SOFT_VEVENTQ || object->type == SOFT_FAULT) &&
+	       soft_eventq_is_open(container_of(object, struct soft_eventq, object));
+}
 
 static int soft_destroy(struct soft_call *call)
 {
@@ -135,7 +146,7 @@ static int soft_destroy(struct soft_call *call)
 	object = look_up(soft, cmd->id);
 	if (!object)
 		rc = -ENOENT;
-	else if (object->users)
+	else if (in_use(object))
 		rc = -EBUSY;
 	else
 		release_id(soft, object->id);
@@ -152,9 +163,57 @@ void soft_respond(struct soft_call *call)
 	memcpy(call->user, call->cmd, call->user_size < call->size ? call->user_size : call->size);
 }
 
+static int rlimit_mode(struct soft_call *call)
+{
+	struct iommufd_soft *soft = call->soft;
+	struct iommu_option *cmd = call->cmd;
+	int rc = 0;
+
+	if (cmd->object_id)
+		return -EOPNOTSUPP;
+	pthread_mutex_lock(&soft->lock);
+	if (cmd->op == IOMMU_OPTION_OP_GET)
+		cmd->val64 = soft->rlimit_mm;
+	else if (cmd->op != IOMMU_OPTION_OP_SET)
+		rc = -EOPNOTSUPP;
+	else if (soft->objects)
+		rc = -EBUSY;
+	else if (cmd->val64 > 1)
+		rc = -EINVAL;
+	else
+		soft->rlimit_mm = cmd->val64;
+	pthread_mutex_unlock(&soft->lock);
+	return rc;
+}
+
+int soft_option(struct soft_call *call)
+{
+	const struct iommu_option *cmd = call->cmd;
+	int rc;
+
+	if (cmd->__reserved)
+		return -EOPNOTSUPP;
+	if (cmd->option_id == IOMMU_OPTION_RLIMIT_MODE)
+		rc = rlimit_mode(call);
+	else if (cmd->option_id == IOMMU_OPTION_HUGE_PAGES)
+		rc = soft_ioas_huge_pages(call);
+	else
+		rc = -EOPNOTSUPP;
+	if (!rc)
+		soft_respond(call);
+	return rc;
+}
+
 union soft_command {
 	struct iommu_destroy destroy;
 	struct iommu_ioas_alloc ioas_alloc;
+	struct iommu_ioas_allow_iovas allow_iovas;
+	struct iommu_option option;
+	struct iommu_hwpt_set_dirty_tracking set_dirty;
+	struct iommu_hwpt_get_dirty_bitmap get_dirty;
+	struct iommu_hwpt_invalidate invalidate;
+	struct iommu_fault_alloc fault;
+	struct iommu_veventq_alloc veventq;
 	struct iommu_ioas_iova_ranges iova_ranges;
 	struct iommu_ioas_map map;
 	struct iommu_ioas_map_file map_file;
@@ -183,16 +242,26 @@ struct soft_op {
 static const struct soft_op soft_op[] = {
 	OP(IOMMUFD_CMD_DESTROY, iommu_destroy, id, soft_destroy),
 	OP(IOMMUFD_CMD_IOAS_ALLOC, iommu_ioas_alloc, out_ioas_id, soft_ioas_alloc),
+	OP(IOMMUFD_CMD_IOAS_ALLOW_IOVAS, iommu_ioas_allow_iovas, allowed_iovas,
+	   soft_ioas_allow_iovas),
 	OP(IOMMUFD_CMD_IOAS_COPY, iommu_ioas_copy, src_iova, soft_ioas_copy),
 	OP(IOMMUFD_CMD_IOAS_IOVA_RANGES, iommu_ioas_iova_ranges, out_iova_alignment,
 	   soft_ioas_iova_ranges),
 	OP(IOMMUFD_CMD_IOAS_MAP, iommu_ioas_map, iova, soft_ioas_map),
 	OP(IOMMUFD_CMD_IOAS_UNMAP, iommu_ioas_unmap, length, soft_ioas_unmap),
+	OP(IOMMUFD_CMD_OPTION, iommu_option, val64, soft_option),
 	OP(IOMMUFD_CMD_HWPT_ALLOC, iommu_hwpt_alloc, __reserved, soft_hwpt_alloc),
 	OP(IOMMUFD_CMD_GET_HW_INFO, iommu_hw_info, __reserved, soft_get_hw_info),
+	OP(IOMMUFD_CMD_HWPT_SET_DIRTY_TRACKING, iommu_hwpt_set_dirty_tracking, __reserved,
+	   soft_hwpt_set_dirty_tracking),
+	OP(IOMMUFD_CMD_HWPT_GET_DIRTY_BITMAP, iommu_hwpt_get_dirty_bitmap, data,
+	   soft_hwpt_get_dirty_bitmap),
+	OP(IOMMUFD_CMD_HWPT_INVALIDATE, iommu_hwpt_invalidate, __reserved, soft_hwpt_invalidate),
+	OP(IOMMUFD_CMD_FAULT_QUEUE_ALLOC, iommu_fault_alloc, out_fault_fd, soft_fault_alloc),
 	OP(IOMMUFD_CMD_IOAS_MAP_FILE, iommu_ioas_map_file, iova, soft_ioas_map_file),
 	OP(IOMMUFD_CMD_VIOMMU_ALLOC, iommu_viommu_alloc, out_viommu_id, soft_viommu_alloc),
 	OP(IOMMUFD_CMD_VDEVICE_ALLOC, iommu_vdevice_alloc, virt_id, soft_vdevice_alloc),
+	OP(IOMMUFD_CMD_VEVENTQ_ALLOC, iommu_veventq_alloc, out_veventq_fd, soft_veventq_alloc),
 	OP(IOMMUFD_CMD_HW_QUEUE_ALLOC, iommu_hw_queue_alloc, length, soft_hw_queue_alloc),
 	OP(IOMMUFD_CMD_VIOMMU_COMMAND, iommu_viommu_command, val64, soft_viommu_command),
 };
@@ -238,6 +307,18 @@ static int soft_transport_fd(const struct iommufd *ctx)
 	return -1;
 }
 
+static int soft_transport_mmap(struct iommufd *ctx, uint64_t offset, size_t length, void **va)
+{
+	(void)ctx;
+	(void)va;
+	/* What mmap(2) itself refuses; and there is no page at any offset. */
+	if (!length || !is_aligned(offset, SOFT_PAGE))
+		return -EINVAL;
+	if (length > ADDRESS_SPACE)
+		return -ENOMEM;
+	return align_up(length, SOFT_PAGE) > UINT64_MAX - offset ? -EOVERFLOW : -ENXIO;
+}
+
 static void soft_transport_close(struct iommufd *ctx)
 {
 	struct iommufd_soft *soft = to_soft(ctx);
@@ -261,6 +342,9 @@ static void soft_transport_close(struct iommufd *ctx)
 static const struct iommufd_transport soft_transport = {
 	.call = soft_transport_call,
 	.fd = soft_transport_fd,
+	.mmap = soft_transport_mmap,
+	.eventq_read = soft_eventq_read,
+	.fault_respond = soft_fault_respond,
 	.close = soft_transport_close,
 };
 

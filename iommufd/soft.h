@@ -19,8 +19,11 @@
 enum soft_type {
 	SOFT_HW_QUEUE,
 	SOFT_VDEVICE,
+	SOFT_VEVENTQ,
+	SOFT_HWPT_NESTED,
 	SOFT_VIOMMU,
 	SOFT_HWPT,
+	SOFT_FAULT,
 	SOFT_IOAS,
 	SOFT_DEVICE,
 	SOFT_TYPES,
@@ -39,11 +42,18 @@ struct iommufd_soft {
 	const struct iommufd_soft_driver *driver;
 	struct amd_iommu_features features;
 	uint16_t devid;
+	bool rlimit_mm;	  /* IOMMU_OPTION_RLIMIT_MODE */
+	unsigned objects; /* ids in use */
 	pthread_mutex_t lock;
 	struct soft_object **slot; /* by id; NULL: free */
 	uint32_t slots;
 	uint32_t lowest; /* no id below is free */
 };
+
+static inline struct iommufd_soft *to_soft(const struct iommufd *ctx)
+{
+	return container_of(ctx, struct iommufd_soft, base);
+}
 
 struct soft_call {
 	struct iommufd_soft *soft;
@@ -65,15 +75,69 @@ struct soft_area {
 struct soft_ioas {
 	struct soft_object object;
 	pthread_mutex_t lock;
-	unsigned hwpts; /* that stand on it: then its mappings obey the IOMMU */
+	unsigned hwpts;	  /* that stand on it: then its mappings obey the IOMMU */
+	bool small_pages; /* IOMMU_OPTION_HUGE_PAGES is off */
 	struct soft_area *area;
 	size_t areas, room; /* ascending iova, disjoint */
+	struct iommu_iova_range *allowed;
+	size_t alloweds;	   /* ascending, disjoint; none: everything */
+	struct soft_hwpt *tracked; /* those of hwpts that can track dirty pages */
+};
+
+/* EFR bits that the transport itself goes by (48882 section 3.4.9). */
+#define SOFT_EFR_GATS	   GENMASK(13, 12)
+#define SOFT_EFR_GATS_5LVL UINT64_C(1)
+#define SOFT_EFR_HDSUP	   BIT(52)
+
+/* The pages written of an aligned SOFT_DIRTY_SPAN bytes, a bit each. */
+#define SOFT_PAGE	 UINT64_C(4096)
+#define SOFT_DIRTY_WORDS 512u
+#define SOFT_DIRTY_SPAN	 (SOFT_DIRTY_WORDS * 64 * SOFT_PAGE)
+
+struct soft_dirty {
+	uint64_t iova;
+	uint64_t word[SOFT_DIRTY_WORDS];
 };
 
 struct soft_hwpt {
 	struct soft_object object;
 	struct soft_ioas *ioas;
+	struct soft_eventq *fault;
 	bool nest_parent;
+	bool can_track;
+	/* ioas->lock */
+	bool tracking;
+	struct soft_dirty **dirty; /* ascending */
+	size_t dirties;
+	struct soft_hwpt *next; /* ioas->tracked */
+};
+
+struct soft_hwpt_nested {
+	struct soft_object object;
+	struct soft_viommu *viommu;
+	struct soft_eventq *fault;
+	uint64_t dte[4]; /* as the guest has it */
+};
+
+struct soft_vevent {
+	struct soft_vevent *next;
+	struct iommufd_vevent_header header;
+	size_t len;
+	uint8_t data[];
+};
+
+/* A fault queue or a vEVENTQ; soft->lock covers it. */
+struct soft_eventq {
+	struct soft_object object;
+	int fd;	   /* our end: POLLHUP or POLLERR once nobody has the user's open */
+	ino_t ino; /* of the user's end */
+	/* A vEVENTQ's. */
+	struct soft_viommu *viommu;
+	struct soft_eventq *next;
+	uint32_t type, depth, queued, sequence;
+	struct soft_vevent *first, **last;
+	bool lost; /* a header that says so is behind the last */
+	uint32_t lost_sequence;
 };
 
 struct soft_device {
@@ -90,6 +154,7 @@ struct soft_viommu {
 	const struct iommufd_soft_driver *driver;
 	struct amd_iommu_engine *engine;
 	struct soft_vdevice *vdevices;
+	struct soft_eventq *veventqs;
 	bool queue[SOFT_QUEUES];
 };
 
@@ -119,6 +184,8 @@ void *soft_object_get(struct iommufd_soft *soft, uint32_t id, enum soft_type typ
 void soft_object_hold(struct iommufd_soft *soft, void *object);
 void soft_object_put(struct iommufd_soft *soft, void *object);
 
+int soft_option(struct soft_call *call);
+
 /* Copy the command back as far as the caller's structure reaches. */
 void soft_respond(struct soft_call *call);
 
@@ -133,9 +200,43 @@ void soft_ioas_destroy(struct iommufd_soft *soft, struct soft_object *object);
 int soft_ioas_add_hwpt(struct iommufd_soft *soft, struct soft_ioas *ioas);
 void soft_ioas_remove_hwpt(struct soft_ioas *ioas);
 
+/* ---- soft_iova.c: which IOVAs may be used; ioas->lock held ---- */
+
+uint64_t soft_iova_alignment(const struct soft_ioas *ioas);
+bool soft_iova_hits_msi(uint64_t iova, uint64_t last);
+bool soft_iova_msi_allowed(const struct soft_ioas *ioas);
+/* Index of the first area that ends at or behind IOVA. */
+size_t soft_iova_first_from(const struct soft_ioas *ioas, uint64_t iova);
+/* START is where the memory begins, for the alignment that large pages want. */
+int soft_iova_choose(const struct soft_ioas *ioas, uint64_t start, uint64_t length, uint64_t *iova);
+int soft_iova_check(const struct soft_ioas *ioas, uint64_t iova, uint64_t length);
+bool soft_area_is_page_aligned(const struct soft_area *area);
+int soft_ioas_allow_iovas(struct soft_call *call);
+int soft_ioas_huge_pages(struct soft_call *call);
+extern const struct iommu_iova_range soft_iova_msi;
+
 int soft_get_hw_info(struct soft_call *call);
+
 int soft_hwpt_alloc(struct soft_call *call);
+int soft_hwpt_invalidate(struct soft_call *call);
 void soft_hwpt_destroy(struct iommufd_soft *soft, struct soft_object *object);
+void soft_hwpt_nested_destroy(struct iommufd_soft *soft, struct soft_object *object);
+
+int soft_hwpt_set_dirty_tracking(struct soft_call *call);
+int soft_hwpt_get_dirty_bitmap(struct soft_call *call);
+/* [iova, last] is mapped no longer, or everything; ioas->lock held. */
+void soft_dirty_forget(struct soft_hwpt *hwpt, uint64_t iova, uint64_t last);
+
+int soft_fault_alloc(struct soft_call *call);
+int soft_veventq_alloc(struct soft_call *call);
+void soft_fault_destroy(struct iommufd_soft *soft, struct soft_object *object);
+void soft_veventq_destroy(struct iommufd_soft *soft, struct soft_object *object);
+/* Whether somebody has the queue's descriptor open. */
+bool soft_eventq_is_open(const struct soft_eventq *queue);
+ssize_t soft_eventq_read(struct iommufd *ctx, uint32_t id, int fd, void *buf, size_t len);
+ssize_t soft_fault_respond(struct iommufd *ctx, uint32_t id, int fd, const void *responses,
+			   size_t len);
+
 int soft_vdevice_alloc(struct soft_call *call);
 void soft_vdevice_destroy(struct iommufd_soft *soft, struct soft_object *object);
 void soft_device_destroy(struct iommufd_soft *soft, struct soft_object *object);

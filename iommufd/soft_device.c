@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Soft devices and what is made for one: hardware information, page tables, vDEVICEs.
+ * Soft devices and what is made for one: hardware information, vDEVICEs.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -41,7 +41,7 @@ int soft_get_hw_info(struct soft_call *call)
 	cmd->data_len = sizeof(info);
 	cmd->out_data_type = IOMMU_HW_INFO_TYPE_AMD;
 	cmd->out_max_pasid_log2 = 0;
-	cmd->out_capabilities = 0;
+	cmd->out_capabilities = info.efr & SOFT_EFR_HDSUP ? IOMMU_HW_CAP_DIRTY_TRACKING : 0;
 	soft_respond(call);
 	return 0;
 }
@@ -50,71 +50,6 @@ void soft_device_destroy(struct iommufd_soft *soft, struct soft_object *object)
 {
 	(void)soft;
 	(void)object;
-}
-
-static int hwpt_on_ioas(struct soft_call *call, struct soft_ioas *ioas)
-{
-	struct iommu_hwpt_alloc *cmd = call->cmd;
-	struct soft_hwpt *hwpt;
-	int rc;
-
-	/* The driver has v1 tables: no dirty tracking, no faults, no PASID, no data of its own. */
-	if ((cmd->flags & ~(uint32_t)IOMMU_HWPT_ALLOC_NEST_PARENT) || cmd->data_len)
-		return -EOPNOTSUPP;
-	hwpt = soft_object_new(call->soft, SOFT_HWPT, sizeof(*hwpt));
-	if (!hwpt)
-		return -ENOMEM;
-	rc = soft_ioas_add_hwpt(call->soft, ioas);
-	if (rc) {
-		soft_object_abort(call->soft, hwpt);
-		return rc;
-	}
-	soft_object_hold(call->soft, ioas);
-	hwpt->ioas = ioas;
-	hwpt->nest_parent = cmd->flags & IOMMU_HWPT_ALLOC_NEST_PARENT;
-	cmd->out_hwpt_id = hwpt->object.id;
-	soft_respond(call);
-	soft_object_publish(call->soft, hwpt);
-	return 0;
-}
-
-int soft_hwpt_alloc(struct soft_call *call)
-{
-	const struct iommu_hwpt_alloc *cmd = call->cmd;
-	struct soft_device *device;
-	struct soft_object *pt;
-	int rc;
-
-	if (cmd->__reserved)
-		return -EOPNOTSUPP;
-	if ((cmd->data_type == IOMMU_HWPT_DATA_NONE) != !cmd->data_len)
-		return -EINVAL;
-	device = soft_object_get(call->soft, cmd->dev_id, SOFT_DEVICE);
-	if (!device)
-		return -ENOENT;
-	pt = soft_object_get(call->soft, cmd->pt_id, SOFT_ANY);
-	if (!pt) {
-		rc = -EINVAL;
-		goto out_device;
-	}
-	if (pt->type == SOFT_IOAS)
-		rc = hwpt_on_ioas(call, container_of(pt, struct soft_ioas, object));
-	else if (pt->type == SOFT_HWPT || pt->type == SOFT_VIOMMU)
-		rc = -EOPNOTSUPP; /* nested: guest tables are the engine's affair */
-	else
-		rc = -EINVAL;
-	soft_object_put(call->soft, pt);
-out_device:
-	soft_object_put(call->soft, device);
-	return rc;
-}
-
-void soft_hwpt_destroy(struct iommufd_soft *soft, struct soft_object *object)
-{
-	struct soft_hwpt *hwpt = container_of(object, struct soft_hwpt, object);
-
-	soft_ioas_remove_hwpt(hwpt->ioas);
-	soft_object_put(soft, hwpt->ioas);
 }
 
 /* Called with soft->lock held. */

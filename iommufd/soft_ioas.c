@@ -12,12 +12,7 @@
 
 #include "iommufd/soft.h"
 
-/* The range that x86 interrupt messages are written to; no IOMMU translates it as memory. */
-#define MSI_START UINT64_C(0xfee00000)
-#define MSI_LAST  UINT64_C(0xfeefffff)
-
-#define PAGE  UINT64_C(4096)
-#define HPAGE (2 * MIB)
+#define PAGE UINT64_C(4096)
 
 enum { SOFT_AREAS_MAX = 1 << 16 };
 
@@ -57,32 +52,7 @@ void soft_ioas_destroy(struct iommufd_soft *soft, struct soft_object *object)
 	(void)soft;
 	pthread_mutex_destroy(&ioas->lock);
 	free(ioas->area);
-}
-
-static uint64_t alignment(const struct soft_ioas *ioas)
-{
-	return ioas->hwpts ? PAGE : 1;
-}
-
-static bool hits_msi(uint64_t iova, uint64_t last)
-{
-	return iova <= MSI_LAST && last >= MSI_START;
-}
-
-/* Index of the first area that ends at or behind IOVA. */
-static size_t first_from(const struct soft_ioas *ioas, uint64_t iova)
-{
-	size_t low = 0, high = ioas->areas;
-
-	while (low < high) {
-		size_t mid = low + (high - low) / 2;
-
-		if (ioas->area[mid].last < iova)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return low;
+	free(ioas->allowed);
 }
 
 static bool is_backed(const struct guest_memory *memory, const struct soft_area *area)
@@ -101,20 +71,17 @@ static bool is_backed(const struct guest_memory *memory, const struct soft_area 
 	return false;
 }
 
-static bool is_page_aligned(const struct soft_area *area)
-{
-	return is_aligned(area->iova | (area->last + 1) | area->start, PAGE);
-}
-
 int soft_ioas_add_hwpt(struct iommufd_soft *soft, struct soft_ioas *ioas)
 {
 	int rc = 0;
 
 	pthread_mutex_lock(&ioas->lock);
+	if (soft_iova_msi_allowed(ioas))
+		rc = -EADDRINUSE;
 	for (size_t i = 0; i < ioas->areas && !rc && !ioas->hwpts; i++) {
 		const struct soft_area *area = &ioas->area[i];
 
-		if (!is_page_aligned(area) || hits_msi(area->iova, area->last))
+		if (!soft_area_is_page_aligned(area) || soft_iova_hits_msi(area->iova, area->last))
 			rc = -EADDRINUSE;
 		else if (!is_backed(soft->memory, area))
 			rc = -EFAULT;
@@ -135,8 +102,8 @@ void soft_ioas_remove_hwpt(struct soft_ioas *ioas)
 int soft_ioas_iova_ranges(struct soft_call *call)
 {
 	static const struct iommu_iova_range all = {0, UINT64_MAX};
-	static const struct iommu_iova_range around_msi[] = {{0, MSI_START - 1},
-							     {MSI_LAST + 1, UINT64_MAX}};
+	const struct iommu_iova_range around_msi[] = {{0, soft_iova_msi.start - 1},
+						      {soft_iova_msi.last + 1, UINT64_MAX}};
 	struct iommu_ioas_iova_ranges *cmd = call->cmd;
 	struct iommu_iova_range *out = (void *)(uintptr_t)cmd->allowed_iovas;
 	uint32_t room = cmd->num_iovas;
@@ -151,7 +118,7 @@ int soft_ioas_iova_ranges(struct soft_call *call)
 	pthread_mutex_lock(&ioas->lock);
 	range = ioas->hwpts ? around_msi : &all;
 	cmd->num_iovas = ioas->hwpts ? ARRAY_SIZE(around_msi) : 1;
-	cmd->out_iova_alignment = alignment(ioas);
+	cmd->out_iova_alignment = soft_iova_alignment(ioas);
 	pthread_mutex_unlock(&ioas->lock);
 	soft_object_put(call->soft, ioas);
 	for (uint32_t i = 0; i < cmd->num_iovas && i < room; i++) {
@@ -161,76 +128,6 @@ int soft_ioas_iova_ranges(struct soft_call *call)
 	}
 	soft_respond(call);
 	return cmd->num_iovas > room ? -EMSGSIZE : 0;
-}
-
-/* The lowest place in [from, to] for LENGTH bytes with the alignment and page offset wanted. */
-static bool fit(uint64_t from, uint64_t to, uint64_t length, uint64_t align, uint64_t offset,
-		uint64_t *iova)
-{
-	uint64_t at = align_up(from, align) | offset;
-
-	if (from > to || at < from || at >= to || to - at < length - 1)
-		return false;
-	*iova = at;
-	return true;
-}
-
-/* Never chooses page 0, nor the last one. START is where the memory begins, for large pages. */
-static int choose_iova(const struct soft_ioas *ioas, uint64_t start, uint64_t length,
-		       uint64_t *iova)
-{
-	uint64_t align, from = PAGE, end = UINT64_MAX - PAGE;
-	bool msi_passed = !ioas->hwpts;
-	size_t i = first_from(ioas, from);
-
-	if (!length || length >= UINT64_MAX / 2)
-		return -EOVERFLOW;
-	align = is_power_of_2(length) ? length : BIT(64 - __builtin_clzll(length));
-	if (start && align > (start & -start))
-		align = start & -start;
-	if (align > HPAGE)
-		align = HPAGE;
-	if (align < alignment(ioas))
-		return -EINVAL;
-	for (;;) {
-		uint64_t used = end, used_last = end;
-		bool is_area = i < ioas->areas;
-
-		if (is_area) {
-			used = ioas->area[i].iova;
-			used_last = ioas->area[i].last;
-		}
-		if (!msi_passed && used > MSI_START) {
-			used = MSI_START;
-			used_last = MSI_LAST;
-			msi_passed = true;
-		} else if (!is_area) {
-			return fit(from, end, length, align, start % PAGE, iova) ? 0 : -ENOSPC;
-		} else {
-			i++;
-		}
-		if (used > from && fit(from, used - 1, length, align, start % PAGE, iova))
-			return 0;
-		if (used_last >= end)
-			return -ENOSPC;
-		if (used_last + 1 > from)
-			from = used_last + 1;
-	}
-}
-
-static int check_iova(const struct soft_ioas *ioas, uint64_t iova, uint64_t length)
-{
-	uint64_t last = iova + (length - 1);
-	size_t i;
-
-	if (!is_aligned(iova, alignment(ioas)))
-		return -EINVAL;
-	if (last < iova)
-		return -EOVERFLOW;
-	if (ioas->hwpts && hits_msi(iova, last))
-		return -EINVAL;
-	i = first_from(ioas, iova);
-	return i < ioas->areas && ioas->area[i].iova <= last ? -EEXIST : 0;
 }
 
 static int make_room(struct soft_ioas *ioas, size_t more)
@@ -260,12 +157,12 @@ static int map_parts(struct iommufd_soft *soft, struct soft_ioas *ioas, struct p
 	size_t index;
 	int rc;
 
-	if (!is_aligned(parts->length, alignment(ioas)))
+	if (!is_aligned(parts->length, soft_iova_alignment(ioas)))
 		return -EINVAL;
 	if (flags & IOMMU_IOAS_MAP_FIXED_IOVA)
-		rc = check_iova(ioas, *iova, parts->length);
+		rc = soft_iova_check(ioas, *iova, parts->length);
 	else
-		rc = choose_iova(ioas, parts->part[0].start, parts->length, iova);
+		rc = soft_iova_choose(ioas, parts->part[0].start, parts->length, iova);
 	if (rc)
 		return rc;
 	at = *iova;
@@ -275,7 +172,7 @@ static int map_parts(struct iommufd_soft *soft, struct soft_ioas *ioas, struct p
 
 		if ((flags & IOMMU_IOAS_MAP_WRITEABLE) && !part->writable)
 			return -EPERM;
-		if (ioas->hwpts && !is_aligned(part->start, PAGE))
+		if (!is_aligned(part->start, soft_iova_alignment(ioas)))
 			return -EINVAL;
 		if (ioas->hwpts && !is_backed(soft->memory, part))
 			return -EFAULT;
@@ -287,7 +184,7 @@ static int map_parts(struct iommufd_soft *soft, struct soft_ioas *ioas, struct p
 	rc = make_room(ioas, parts->count);
 	if (rc)
 		return rc;
-	index = first_from(ioas, *iova);
+	index = soft_iova_first_from(ioas, *iova);
 	memmove(&ioas->area[index + parts->count], &ioas->area[index],
 		(ioas->areas - index) * sizeof(*ioas->area));
 	memcpy(&ioas->area[index], parts->part, parts->count * sizeof(*ioas->area));
@@ -389,7 +286,7 @@ int soft_ioas_map_file(struct soft_call *call)
 /* What SRC has in [iova, last], without a gap, as parts that outlive its lock. */
 static int collect(struct soft_ioas *src, uint64_t iova, uint64_t last, struct parts *parts)
 {
-	size_t first = first_from(src, iova), end = first;
+	size_t first = soft_iova_first_from(src, iova), end = first;
 	uint64_t next = iova;
 
 	while (end < src->areas && src->area[end].iova <= next) {
@@ -448,7 +345,7 @@ int soft_ioas_copy(struct soft_call *call)
 /* Whole areas only. As in the kernel, those before the first that is cut are gone even so. */
 static int unmap_range(struct soft_ioas *ioas, uint64_t iova, uint64_t last, uint64_t *unmapped)
 {
-	size_t first = first_from(ioas, iova), end = first;
+	size_t first = soft_iova_first_from(ioas, iova), end = first;
 	int rc = 0;
 
 	*unmapped = 0;
@@ -463,6 +360,8 @@ static int unmap_range(struct soft_ioas *ioas, uint64_t iova, uint64_t last, uin
 	}
 	if (end == first)
 		return rc;
+	for (struct soft_hwpt *hwpt = ioas->tracked; hwpt; hwpt = hwpt->next)
+		soft_dirty_forget(hwpt, ioas->area[first].iova, ioas->area[end - 1].last);
 	memmove(&ioas->area[first], &ioas->area[end], (ioas->areas - end) * sizeof(*ioas->area));
 	ioas->areas -= end - first;
 	return rc;

@@ -3,38 +3,12 @@
  * One table of cases for every transport: what holds for /dev/iommu must hold for the soft iommufd.
  * POSTERN_TEST_IOMMU=kernel or soft runs one of them; without it both, as far as they are there.
  */
-#include <criterion/criterion.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
-#include "iommufd/uapi.h"
-#include "tests/unit/fake_engine.h"
-
-#define PAGE   UINT64_C(4096)
-#define BASE   UINT64_C(0x10000000)
-#define RW     (IOMMUFD_PROT_READ | IOMMUFD_PROT_WRITE)
-#define FLAGS  ((uint32_t)(IOMMU_IOAS_MAP_READABLE | IOMMU_IOAS_MAP_WRITEABLE))
-#define NO_ID  0x7ffffff0u
-#define BIG_ID 0xffffffffu
+#include "tests/unit/iommufd_conformance.h"
 
 /* Where tests run without Criterion (ThreadSanitizer). */
 #ifndef cr_skip_test
 #define cr_skip_test(...) return
 #endif
-
-struct fixture {
-	struct iommufd *ctx;
-	uint32_t ioas;
-	uint8_t *memory; /* 16 pages, aligned to as much */
-};
-
-#define EXPECT_RC(rc, want)                                                                        \
-	do {                                                                                       \
-		int got_ = (rc), want_ = (want);                                                   \
-		cr_expect(got_ == want_, #rc ": %s instead of %s", strerror(-got_),                \
-			  strerror(-want_));                                                       \
-	} while (0)
 
 static void sizes(struct fixture *f)
 {
@@ -169,20 +143,6 @@ static void unmap(struct fixture *f)
 	cr_expect_eq(n, 0);
 }
 
-static uint64_t map_anywhere(struct fixture *f, uint64_t offset, uint64_t length)
-{
-	struct iommu_ioas_map cmd = {
-		.size = sizeof(cmd),
-		.flags = FLAGS,
-		.ioas_id = f->ioas,
-		.user_va = (uintptr_t)f->memory + offset,
-		.length = length,
-	};
-
-	EXPECT_RC(iommufd_call(f->ctx, IOMMUFD_CMD_IOAS_MAP, &cmd), 0);
-	return cmd.iova;
-}
-
 /* The lowest place that keeps the alignment that length and memory have in common; never 0. */
 static void chosen_iova(struct fixture *f)
 {
@@ -307,8 +267,10 @@ static void device_ids(struct fixture *f)
 }
 
 static void (*const cases[])(struct fixture *) = {
-	sizes,	     ids,  many_ids, map_errors,  overlap,    unmap,
-	chosen_iova, copy, map_file, iova_ranges, device_ids,
+	sizes,	     ids,	  many_ids,	map_errors,	   overlap,	unmap,
+	chosen_iova, copy,	  map_file,	iova_ranges,	   device_ids,	options,
+	huge_pages,  allow_iovas, dirty_errors, invalidate_errors, fault_queue, veventq_errors,
+	pages,
 };
 
 static void run_cases(bool kernel)

@@ -187,15 +187,15 @@ Test(iommufd_soft, hw_info)
 Test(iommufd_soft, hwpt_errors)
 {
 	struct iommufd_hwpt_args nested = {
-		.dev_id = dev, .pt_id = viommu, .data_type = 3, .data_len = 32, .data = &memory};
+		.dev_id = dev, .pt_id = parent, .data_type = 3, .data_len = 32, .data = &memory};
 	uint32_t id;
 
 	EXPECT_RC(alloc_hwpt(0, 999, &id), -EINVAL);
 	EXPECT_RC(alloc_hwpt(0, dev, &id), -EINVAL);
 	EXPECT_RC(alloc_hwpt(IOMMU_HWPT_ALLOC_DIRTY_TRACKING, ioas, &id), -EOPNOTSUPP);
+	EXPECT_RC(alloc_hwpt(IOMMU_HWPT_ALLOC_PASID, ioas, &id), -EOPNOTSUPP);
 	EXPECT_RC(alloc_hwpt(16, ioas, &id), -EOPNOTSUPP);
-	EXPECT_RC(iommufd_hwpt_alloc(ctx, &nested, &id), -EOPNOTSUPP);
-	nested.pt_id = parent;
+	/* A nested one stands on a vIOMMU: see test_iommufd_objects.c. */
 	EXPECT_RC(iommufd_hwpt_alloc(ctx, &nested, &id), -EOPNOTSUPP);
 }
 

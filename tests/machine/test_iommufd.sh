@@ -1,0 +1,24 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# The iommufd conformance table against the kernel of the reference machine: the soft transport, which
+# passes the same table in the unit tests, and /dev/iommu are held equal.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+. tests/tap.sh
+O=${O:-build}
+table=$O/tests/unit/test_iommufd_conformance
+session=tests/machine/session
+export POSTERN_SESSION="${POSTERN_SESSION:-default}-iommufd"
+trap '$session stop' EXIT
+
+# A table that is skipped, because a node is missing, passes too: so it must say that it ran.
+run_table() { # TRANSPORT
+	$session exec -t 120 -- env POSTERN_TEST_IOMMU="$1" "$table" --verbose=1 --tap=- </dev/null |
+		grep "^ok - iommufd_conformance::$1\\b" | grep -v SKIP
+}
+
+check "the reference machine starts" $session start
+check "/dev/iommu is there" $session exec -t 60 -- test -c /dev/iommu
+check "the table holds for /dev/iommu" run_table kernel
+check "the table holds for the soft transport there" run_table soft
+done_testing
