@@ -39,6 +39,22 @@ int iommufd_open_kernel(struct iommufd **ctx, int fd, unsigned viommu_command_nr
  */
 int iommufd_open_soft(struct iommufd **ctx, const struct guest_memory *memory);
 
+/*
+ * The soft transport with more or less behind its vIOMMUs:
+ *
+ *   IOMMUFD_SOFT_FULL	   VIOMMU_COMMAND reaches every register of the engine, those of the VF page
+ *			   (2000h and up) too; what iommufd_open_soft() opens
+ *   IOMMUFD_SOFT_HWMODEL  what the hardware ABI as posted has and nothing else: SET of 18h, 170h,
+ *			   178h and GET of 18h, which take and give the bits that hardware
+ *			   virtualises; queues by HW_QUEUE_ALLOC; -EOPNOTSUPP for the rest
+ *
+ * Neither has a VF page to map, as a plain page cannot see a doorbell being written: with HWMODEL
+ * the owner of the engine (iommufd_soft_viommu_engine()) stands in for it.
+ */
+enum iommufd_soft_mode { IOMMUFD_SOFT_FULL, IOMMUFD_SOFT_HWMODEL };
+int iommufd_open_soft_mode(struct iommufd **ctx, const struct guest_memory *memory,
+			   enum iommufd_soft_mode mode);
+
 /* Ids and descriptors of event queues end with the context on the soft transport. */
 void iommufd_close(struct iommufd *ctx);
 bool iommufd_is_soft(const struct iommufd *ctx);
@@ -159,9 +175,10 @@ int iommufd_viommu_alloc(struct iommufd *ctx, const struct iommufd_viommu_args *
 int iommufd_vdevice_alloc(struct iommufd *ctx, uint32_t viommu_id, uint32_t dev_id,
 			  uint64_t virt_id, uint32_t *vdevice_id);
 /*
- * A queue that hardware reads or writes in guest memory at BASE. LENGTH in bytes. -EOPNOTSUPP
- * (TYPE), -EINVAL (LENGTH 0, BASE, LENGTH or INDEX that no ring can have), -EOVERFLOW (the range
- * wraps), -ENOENT (no such vIOMMU), -EEXIST, -EBUSY.
+ * A queue that hardware reads or writes in guest memory at BASE. LENGTH in bytes; the soft
+ * transport takes the 4-bit length code of the register (8 to 15) too. -EOPNOTSUPP (TYPE), -EINVAL
+ * (LENGTH 0, BASE, LENGTH or INDEX that no ring can have), -EOVERFLOW (the range wraps), -ENOENT
+ * (no such vIOMMU), -EEXIST, -EBUSY.
  */
 int iommufd_hw_queue_alloc(struct iommufd *ctx, uint32_t viommu_id, uint32_t type, uint32_t index,
 			   uint64_t base, uint64_t length, uint32_t *queue_id);

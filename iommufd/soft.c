@@ -350,6 +350,12 @@ static const struct iommufd_transport soft_transport = {
 
 int iommufd_open_soft(struct iommufd **ctx, const struct guest_memory *memory)
 {
+	return iommufd_open_soft_mode(ctx, memory, IOMMUFD_SOFT_FULL);
+}
+
+int iommufd_open_soft_mode(struct iommufd **ctx, const struct guest_memory *memory,
+			   enum iommufd_soft_mode mode)
+{
 	struct iommufd_soft *soft = calloc(1, sizeof(*soft));
 
 	if (!soft)
@@ -357,6 +363,7 @@ int iommufd_open_soft(struct iommufd **ctx, const struct guest_memory *memory)
 	soft->base.transport = &soft_transport;
 	soft->base.viommu_command_nr = IOMMUFD_CMD_VIOMMU_COMMAND;
 	soft->memory = memory;
+	soft->hwmodel = mode == IOMMUFD_SOFT_HWMODEL;
 	soft->driver = &iommufd_soft_engine_driver;
 	soft->features.efr = AMD_IOMMU_EFR_DEFAULT;
 	soft->features.efr2 = AMD_IOMMU_EFR2_DEFAULT;

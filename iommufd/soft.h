@@ -42,6 +42,7 @@ struct iommufd_soft {
 	const struct iommufd_soft_driver *driver;
 	struct amd_iommu_features features;
 	uint16_t devid;
+	bool hwmodel;	  /* IOMMUFD_SOFT_HWMODEL */
 	bool rlimit_mm;	  /* IOMMU_OPTION_RLIMIT_MODE */
 	unsigned objects; /* ids in use */
 	pthread_mutex_t lock;
@@ -156,6 +157,7 @@ struct soft_viommu {
 	struct soft_vdevice *vdevices;
 	struct soft_eventq *veventqs;
 	bool queue[SOFT_QUEUES];
+	_Atomic uint64_t control; /* IOMMUFD_SOFT_HWMODEL: the bits that hardware keeps of 18h */
 };
 
 struct soft_vdevice {

@@ -3,8 +3,8 @@
  * Soft vIOMMUs of the AMD type: allocation, hardware queues and VIOMMU_COMMAND, in front of a
  * driver that knows registers.
  *
- * The soft driver honours every register that the engine has; the hardware ABI as posted knows 18h,
- * 170h and 178h only.
+ * The soft driver honours every register that the engine has. IOMMUFD_SOFT_HWMODEL narrows it to
+ * what the hardware ABI as posted knows.
  */
 #include <errno.h>
 
@@ -113,14 +113,20 @@ void soft_viommu_destroy(struct iommufd_soft *soft, struct soft_object *object)
 	soft_object_put(soft, viommu->hwpt);
 }
 
-/* LENGTH in bytes to the register's code; -EINVAL for what no ring can be. */
+/*
+ * LENGTH in bytes to the register's code; -EINVAL for what no ring can be. The unit is not settled:
+ * uapi says bytes, AMD's monitor passes the code itself, which is less than any ring has bytes.
+ */
 static int ring_value(uint64_t base, uint64_t length, uint64_t *value)
 {
 	uint64_t entries = length / RING_ENTRY_SIZE;
 	unsigned code;
 
-	if ((base & ~RING_BASE) || !is_power_of_2(length) || entries < BIT(RING_LENGTH_MIN) ||
-	    entries > BIT(RING_LENGTH_MAX))
+	if (length >= RING_LENGTH_MIN && length <= RING_LENGTH_MAX)
+		entries = BIT(length);
+	else if (!is_power_of_2(length))
+		return -EINVAL;
+	if ((base & ~RING_BASE) || entries < BIT(RING_LENGTH_MIN) || entries > BIT(RING_LENGTH_MAX))
 		return -EINVAL;
 	code = (unsigned)__builtin_ctzll(entries);
 	*value = base | FIELD_PREP(RING_LENGTH, code);
@@ -199,8 +205,55 @@ void soft_hw_queue_destroy(struct iommufd_soft *soft, struct soft_object *object
 	soft_object_put(soft, viommu);
 }
 
+#define REG_CONTROL	 0x18
+#define REG_XT_EVENT_INT 0x170
+#define REG_XT_PPR_INT	 0x178
+
+#define CONTROL_IOMMU_EN BIT(0)
+/*
+ * The Control bits that hardware keeps for each guest (its VF control registers): CmdBufEn,
+ * ComWaitIntEn; EventLogEn, EventIntEn, DualEventLogEn; PPRLogEn, PPRIntEn, PPREn, DualPprLogEn,
+ * PprAutoRspEn, BlkStopMrkEn, PprAutoRspAon.
+ */
+#define CONTROL_VIRTUALISED                                                                        \
+	(BIT(12) | BIT(4) | BIT(2) | BIT(3) | GENMASK(33, 32) | BIT(13) | BIT(14) | BIT(15) |      \
+	 GENMASK(31, 30) | BIT(39) | BIT(41) | BIT(42))
+
+static int hwmodel_set(struct soft_viommu *viommu, uint16_t index, uint64_t value)
+{
+	uint64_t control = value & CONTROL_VIRTUALISED;
+	int rc;
+
+	if (index % 8)
+		return -EINVAL;
+	switch (index) {
+	case REG_CONTROL:
+		/* The host has the unit on; the guest's IommuEn goes nowhere. */
+		rc = viommu->driver->set(viommu->engine, index, control | CONTROL_IOMMU_EN);
+		if (!rc)
+			viommu->control = control;
+		return rc;
+	case REG_XT_EVENT_INT:
+	case REG_XT_PPR_INT:
+		return viommu->driver->set(viommu->engine, index, value);
+	default:
+		return -EOPNOTSUPP;
+	}
+}
+
+static int hwmodel_get(struct soft_viommu *viommu, uint16_t index, uint64_t *value)
+{
+	if (index % 8)
+		return -EINVAL;
+	if (index != REG_CONTROL)
+		return -EOPNOTSUPP;
+	*value = viommu->control;
+	return 0;
+}
+
 int soft_viommu_command(struct soft_call *call)
 {
+	const bool hwmodel = call->soft->hwmodel;
 	const struct iommu_viommu_command *cmd = call->cmd;
 	struct soft_viommu *viommu;
 	uint64_t value;
@@ -216,10 +269,12 @@ int soft_viommu_command(struct soft_call *call)
 	/* Who reads a register does not wait for a ring that another thread's SET runs. */
 	if (cmd->op == IOMMU_VIOMMU_COMMAND_OP_SET) {
 		pthread_mutex_lock(&viommu->lock);
-		rc = viommu->driver->set(viommu->engine, cmd->index, cmd->val64);
+		rc = hwmodel ? hwmodel_set(viommu, cmd->index, cmd->val64)
+			     : viommu->driver->set(viommu->engine, cmd->index, cmd->val64);
 		pthread_mutex_unlock(&viommu->lock);
 	} else {
-		rc = viommu->driver->get(viommu->engine, cmd->index, &value);
+		rc = hwmodel ? hwmodel_get(viommu, cmd->index, &value)
+			     : viommu->driver->get(viommu->engine, cmd->index, &value);
 	}
 	soft_object_put(call->soft, viommu);
 	/* GET answers in val64 alone; SET leaves the caller's structure as it was. */
