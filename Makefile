@@ -143,6 +143,20 @@ $(O)/postern: $(O)/vmm/main.o $(libs)
 	$(say) LD $@
 	$(Q)$(CC) $(POSTERN_LDFLAGS) $(LDFLAGS) -o $@ $(O)/vmm/main.o $(whole) $(LIBS)
 
+# ---- iommufd as a library by itself -----------------------------------------------------------
+# One object in which only the names of the public headers are left, and these headers.
+
+iommufd_headers := iommufd/iommufd.h iommufd/uapi.h iommufd/amd/engine.h \
+	$(addprefix include/postern/,bits.h dma_space.h guest_memory.h log.h msi_sink.h)
+iommufd_names := iommufd_* amd_iommu_* log_* dma_*
+
+$(O)/lib/libpostern-iommufd.a: $(objs_iommufd) $(O)/common/log.o $(O)/common/dma_space.o
+	$(say) AR $@
+	$(Q)mkdir -p $(@D)
+	$(Q)ld -r -o $(@:.a=.o) $^
+	$(Q)objcopy -w $(patsubst %,--keep-global-symbol='%',$(iommufd_names)) $(@:.a=.o)
+	$(Q)rm -f $@ && $(AR) rcs $@ $(@:.a=.o)
+
 # ---- tests ---------------------------------------------------------------------------------
 # tests/unit/test_*.c: Criterion programs, each linked with every component. Criterion finds its
 # tests by their section, to which nothing refers: collecting it would leave no test to run.
@@ -172,7 +186,7 @@ bench: $(O)/.packages all $(bench_programs)
 # ---- the rest ------------------------------------------------------------------------------
 
 .PHONY: install clean distclean format help
-install: all
+install: all $(O)/lib/libpostern-iommufd.a
 	install -Dm755 $(O)/postern $(DESTDIR)$(prefix)/bin/postern
 	for page in docs/man/*.scd; do \
 		base=$$(basename $$page .scd); section=$${base##*.}; \
@@ -182,6 +196,15 @@ install: all
 	for f in configs/machines/*.dts; do \
 		install -Dm644 $$f $(DESTDIR)$(prefix)/share/postern/machines/$$(basename $$f) || exit 1; \
 	done
+	install -Dm644 $(O)/lib/libpostern-iommufd.a $(DESTDIR)$(prefix)/lib/libpostern-iommufd.a
+	for f in $(iommufd_headers); do \
+		install -Dm644 $$f $(DESTDIR)$(prefix)/include/postern-iommufd/$${f#include/} || exit 1; \
+	done
+	mkdir -p $(DESTDIR)$(prefix)/lib/pkgconfig
+	sed -e 's|@prefix@|$(prefix)|' -e 's|@version@|$(VERSION)|' iommufd/postern-iommufd.pc.in \
+		>$(DESTDIR)$(prefix)/lib/pkgconfig/postern-iommufd.pc
+	install -Dm644 docs/examples/iommufd-map.c \
+		$(DESTDIR)$(prefix)/share/doc/postern/examples/iommufd-map.c
 	install -Dm644 LICENSE $(DESTDIR)$(prefix)/share/doc/postern/LICENSE
 
 format:

@@ -4,6 +4,7 @@
 payload_dir := $(O)/tests/payload
 payload_programs := $(addprefix $(payload_dir)/,test_access test_interrupts test_run)
 payload_tests := $(payload_programs) $(payload_dir)/test_hostile $(payload_dir)/test_terminal
+payload_tests += $(payload_programs) $(payload_dir)/test_hostile
 
 $(payload_dir)/agent.bin: tests/payload/agent.S tests/payload/agent.h
 	$(say) AS $<
