@@ -3,7 +3,7 @@
 # make                     build $(O)/postern with the configuration in $(O)/.config
 # make NAME_defconfig      start from configs/NAME_defconfig
 # make menuconfig          change the configuration
-# make check-fast          unit tests and payload tests with the present build
+# make check-fast          unit, payload and conformance tests with the present build
 # make check               everything; sets this machine up first
 # make demo                boot a microVM with an assigned NVMe disk behind a vIOMMU
 # make bench               benchmarks against peers
@@ -174,7 +174,7 @@ unit-tests: $(unit_tests)
 -include $(sort $(wildcard tests/*/files.mk))
 
 .PHONY: check-fast check demo bench
-check-fast: $(O)/.packages all unit-tests $(payload_tests)
+check-fast: $(O)/.packages all unit-tests $(payload_tests) $(conformance_tests)
 	$(Q)tests/check --fast
 check: $(O)/.packages
 	$(Q)tests/check
