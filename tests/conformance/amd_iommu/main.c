@@ -20,7 +20,7 @@
 static const struct case_group *const groups[] = {
 	&pci_cases,	  &register_cases,  &absent_cases,	 &ring_cases,
 	&command_cases,	  &event_cases,	    &device_table_cases, &page_table_cases,
-	&page_size_cases, &interrupt_cases, &irte_cases,
+	&page_size_cases, &interrupt_cases, &irte_cases,	 &hostile_cases,
 };
 
 /* Sections of the reference, and those of 48882 that it digests. */
@@ -49,6 +49,7 @@ static const struct {
 	{"7.2", "2.2.2", "DTE decision table"},
 	{"7.3", "2.2.3", "v1 walk"},
 	{"7.5", "2.2.5", "interrupt path"},
+	{"7.8", "2.4", "what may be cached"},
 };
 
 static size_t count_in(const char *section)

@@ -18,7 +18,7 @@ struct run {
 	uint64_t ring, ring_bytes, ring_at; /* where the next command goes */
 	uint64_t log, log_bytes, log_at;    /* where the next event is expected */
 	unsigned messages, notes;	    /* how many were looked at */
-	uint64_t saved;
+	uint64_t saved, generation;
 	bool up;
 };
 
@@ -268,6 +268,19 @@ static bool expect_note(struct run *r, const uint64_t *a)
 		    LL(a[3]));
 }
 
+static uint64_t generation(struct run *r, uint64_t devid)
+{
+	struct dma_space *ds = unit_space(&r->unit, (uint16_t)devid);
+
+	return ds ? dma_space_generation(ds) : 0;
+}
+
+static bool expect_stale(struct run *r, uint64_t devid)
+{
+	return generation(r, devid) != r->generation ||
+	       fail(r, "requester %#llx may go on with what it knows", LL(devid));
+}
+
 /* ---- steps ---- */
 
 static bool step_run(struct run *r, const struct step *s, const uint64_t *a)
@@ -344,6 +357,17 @@ static bool step_run(struct run *r, const struct step *s, const uint64_t *a)
 	case OP_FORGET:
 		r->notes = r->unit.notes = 0;
 		return true;
+	case OP_MARK:
+		r->generation = generation(r, a[0]);
+		return true;
+	case OP_STALE:
+		return expect_stale(r, a[0]);
+	case OP_STORM:
+		storm(&r->unit, a[0], a[1]);
+		/* Nobody knows what was logged and sent. */
+		r->up = false;
+		r->messages = r->unit.messages;
+		return true;
 	case OP_END:
 	case OP_TIMES:
 	case OP_EACH_BIT:
@@ -414,6 +438,8 @@ static bool epilogue(struct run *r)
 	reg_put(r, R_CMD_TAIL, 4, r->ring_at);
 	if (load(r, SEM) != 0xa11ce)
 		return fail(r, "no life after a reset");
+	if (reg(r, R_STATUS, 4) != (S_CMD_RUN | S_EVT_RUN))
+		return fail(r, "status %#llx after a reset", LL(reg(r, R_STATUS, 4)));
 	return reg(r, R_EVT_TAIL, 4) == 0 || fail(r, "an event after a reset");
 }
 

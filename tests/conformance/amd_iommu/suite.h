@@ -44,6 +44,9 @@ enum step_op {
 	OP_MESSAGES,
 	OP_NOTE,
 	OP_FORGET,
+	OP_MARK,
+	OP_STALE,
+	OP_STORM,
 	/* repetition of the next steps */
 	OP_TIMES,
 	OP_EACH_BIT,
@@ -73,7 +76,7 @@ struct case_group {
 
 extern const struct case_group pci_cases, register_cases, absent_cases, ring_cases, command_cases,
 	event_cases, device_table_cases, page_table_cases, page_size_cases, interrupt_cases,
-	irte_cases;
+	irte_cases, hostile_cases;
 
 /* ---- writing cases ---- */
 
@@ -174,6 +177,14 @@ extern const struct case_group pci_cases, register_cases, absent_cases, ring_cas
 /* What mirrors of the unit's tables are told; the next note must be this one. */
 #define NOTE(...) STEP(OP_NOTE, 0, 0, {__VA_ARGS__})
 #define FORGET	  STEP(OP_FORGET, 0, 0, {0})
+/* Addresses that a device keeps are good until its generation changes; it must have since MARK. */
+#define MARK(devid)  STEP(OP_MARK, 0, 0, {devid})
+#define STALE(devid) STEP(OP_STALE, 0, 0, {devid})
+/*
+ * COUNT random acts of a hostile guest and its devices: any register, any value that does not point
+ * at the memory of the guest that makes the accesses. Nothing is expected but that the unit lives.
+ */
+#define STORM(seed, count) STEP(OP_STORM, 0, 0, {seed, count})
 /* The next N steps, COUNT times, or once for each 1 in MASK, which the *_BIT steps or in. */
 #define TIMES(count, n)	  STEP(OP_TIMES, n, 0, {count})
 #define EACH_BIT(mask, n) STEP(OP_EACH_BIT, n, 0, {mask})

@@ -39,5 +39,7 @@ struct unit {
 int unit_open(struct unit *u, const struct platform *p);
 void unit_close(struct unit *u);
 struct dma_space *unit_space(struct unit *u, uint16_t devid);
+/* COUNT acts, the same for the same SEED. */
+void storm(struct unit *u, uint64_t seed, uint64_t count);
 
 #endif
