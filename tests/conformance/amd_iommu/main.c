@@ -18,9 +18,9 @@
 #define IDEAS_LAST  130
 
 static const struct case_group *const groups[] = {
-	&pci_cases,	  &register_cases,  &absent_cases,	 &ring_cases,
-	&command_cases,	  &event_cases,	    &device_table_cases, &page_table_cases,
-	&page_size_cases, &interrupt_cases, &irte_cases,	 &hostile_cases,
+	&pci_cases,   &register_cases,	   &absent_cases,     &ring_cases,	&command_cases,
+	&event_cases, &device_table_cases, &page_table_cases, &page_size_cases, &interrupt_cases,
+	&irte_cases,  &hostile_cases,	   &boot_cases,
 };
 
 /* Sections of the reference, and those of 48882 that it digests. */
@@ -50,6 +50,9 @@ static const struct {
 	{"7.3", "2.2.3", "v1 walk"},
 	{"7.5", "2.2.5", "interrupt path"},
 	{"7.8", "2.4", "what may be cached"},
+	{"8.1", "-", "Linux: normal boot"},
+	{"8.3", "-", "Linux: kexec and kdump"},
+	{"8.4", "-", "Linux: suspend, resume, shutdown"},
 };
 
 static size_t count_in(const char *section)

@@ -76,7 +76,7 @@ struct case_group {
 
 extern const struct case_group pci_cases, register_cases, absent_cases, ring_cases, command_cases,
 	event_cases, device_table_cases, page_table_cases, page_size_cases, interrupt_cases,
-	irte_cases, hostile_cases;
+	irte_cases, hostile_cases, boot_cases;
 
 /* ---- writing cases ---- */
 
