@@ -75,16 +75,44 @@ static void inv_pages_range(uint64_t word, uint64_t *iova, uint64_t *last)
 	*last = *iova + (size - 1);
 }
 
+/* Whether a device that somebody mirrors has guest tables over the host tables of DOMAIN. */
+static bool domain_nested(struct amd_iommu_engine *e, uint16_t domain)
+{
+	if (!(amd_reg(e, AMD_REG_CONTROL) & AMD_CONTROL_GT_EN))
+		return false;
+	for (unsigned i = 0; i < e->watches; i++) {
+		struct amd_device_state state;
+
+		amd_iommu_engine_device_state(e, e->watch[i].devid, &state);
+		if (state.kind == AMD_TRANSLATION_V2 && state.mode && state.domain == domain)
+			return true;
+	}
+	return false;
+}
+
 static int invalidate_iommu_pages(struct amd_iommu_engine *e, const struct amd_command *command,
 				  struct amd_fault *fault)
 {
 	const uint16_t domain = FIELD_GET(AMD_INV_PAGES_DOMAIN, command->word[0]);
+	const uint32_t pasid = FIELD_GET(AMD_INV_PAGES_PASID, command->word[0]);
 	uint64_t iova, last;
 
 	(void)fault;
 	amd_count(&e->counters.invalidations);
 	inv_pages_range(command->word[1], &iova, &last);
-	amd_spaces_drop_domain(e, domain, iova, last);
+	if (command->word[1] & AMD_INV_PAGES_GN) {
+		amd_spaces_drop_pasid(e, domain, pasid, iova, last);
+		/* Listeners mirror requests without PASID, which the tables of PASID 0 serve. */
+		if (pasid)
+			return 0;
+	} else {
+		amd_spaces_drop_domain(e, domain, iova, last);
+		/* Of a nested domain these are addresses between the tables. */
+		if (domain_nested(e, domain)) {
+			iova = 0;
+			last = ~UINT64_C(0);
+		}
+	}
 	amd_listeners_pages_changed(e, domain, iova, last);
 	return 0;
 }
@@ -109,7 +137,7 @@ static void watched_domains_changed(struct amd_iommu_engine *e)
 		unsigned seen = 0;
 
 		amd_iommu_engine_device_state(e, e->watch[i].devid, &state);
-		if (state.kind != AMD_TRANSLATION_V1)
+		if (!amd_device_has_tables(&state))
 			continue;
 		while (seen < domains && domain[seen] != state.domain)
 			seen++;
@@ -133,31 +161,39 @@ static int invalidate_iommu_all(struct amd_iommu_engine *e, const struct amd_com
 
 /*
  * The rest of the 16 opcodes is illegal with the features that an engine can have: no IotlbSup,
- * PreFSup, PPRSup, vIommuSup; and GN of INVALIDATE_IOMMU_PAGES is reserved without GTSup.
+ * PreFSup, PPRSup, vIommuSup.
  */
 static const struct {
 	amd_command_fn *run;
 	uint64_t valid[2]; /* bits that are not reserved */
+	uint64_t guest;	   /* bits of word 1 that are not reserved with GTSup */
 	uint64_t efr;	   /* feature it depends on */
 } commands[16] = {
 	[AMD_COMPLETION_WAIT] = {completion_wait,
 				 {AMD_COMWAIT_STORE | AMD_COMWAIT_INT | AMD_COMWAIT_FLUSH |
 					  AMD_COMWAIT_ADDR,
 				  ~UINT64_C(0)},
+				 0,
 				 0},
-	[AMD_INVALIDATE_DEVTAB_ENTRY] = {invalidate_devtab_entry, {AMD_COMMAND_DEVID, 0}, 0},
+	[AMD_INVALIDATE_DEVTAB_ENTRY] = {invalidate_devtab_entry, {AMD_COMMAND_DEVID, 0}, 0, 0},
 	[AMD_INVALIDATE_IOMMU_PAGES] = {invalidate_iommu_pages,
 					{AMD_INV_PAGES_PASID | AMD_INV_PAGES_DOMAIN,
 					 AMD_INV_PAGES_S | AMD_INV_PAGES_PDE | AMD_INV_PAGES_ADDR},
+					AMD_INV_PAGES_GN,
 					0},
-	[AMD_INVALIDATE_INTERRUPT_TABLE] = {invalidate_interrupt_table, {AMD_COMMAND_DEVID, 0}, 0},
-	[AMD_INVALIDATE_IOMMU_ALL] = {invalidate_iommu_all, {0, 0}, AMD_EFR_IA_SUP},
+	[AMD_INVALIDATE_INTERRUPT_TABLE] = {invalidate_interrupt_table,
+					    {AMD_COMMAND_DEVID, 0},
+					    0,
+					    0},
+	[AMD_INVALIDATE_IOMMU_ALL] = {invalidate_iommu_all, {0, 0}, 0, AMD_EFR_IA_SUP},
 };
 
 static int command_execute(struct amd_iommu_engine *e, uint64_t gpa, struct amd_fault *fault)
 {
 	const struct guest_memory *gm = e->config.memory;
+	const uint64_t efr = e->config.features.efr;
 	struct amd_command command;
+	uint64_t valid;
 	unsigned opcode;
 	int ret;
 
@@ -173,9 +209,10 @@ static int command_execute(struct amd_iommu_engine *e, uint64_t gpa, struct amd_
 	}
 
 	opcode = FIELD_GET(AMD_COMMAND_OPCODE, command.word[0]);
-	if (!commands[opcode].run || commands[opcode].efr & ~e->config.features.efr ||
+	valid = commands[opcode].valid[1] | (efr & AMD_EFR_GT_SUP ? commands[opcode].guest : 0);
+	if (!commands[opcode].run || commands[opcode].efr & ~efr ||
 	    command.word[0] & ~AMD_COMMAND_OPCODE & ~commands[opcode].valid[0] ||
-	    command.word[1] & ~commands[opcode].valid[1]) {
+	    command.word[1] & ~valid) {
 		*fault = (struct amd_fault){.code = AMD_ILLEGAL_COMMAND_ERROR, .address = gpa};
 		return -EINVAL;
 	}

@@ -25,9 +25,27 @@ int amd_load128(const struct guest_memory *gm, uint64_t gpa, uint64_t value[2])
 	return 0;
 }
 
+void amd_devtab_init(struct amd_iommu_engine *e)
+{
+	const uint64_t efr = e->config.features.efr;
+
+	e->dte_valid[0] = AMD_DTE0_VALID;
+	e->dte_valid[1] = AMD_DTE1_VALID;
+	e->dte2_reserved = AMD_DTE2_RESERVED;
+	if (efr & AMD_EFR_HA_SUP)
+		e->dte_valid[0] |= AMD_DTE0_HAD;
+	if (efr & AMD_EFR_GT_SUP) {
+		e->dte_valid[0] |= AMD_DTE0_GUEST;
+		e->dte_valid[1] |= AMD_DTE1_GUEST;
+		e->dte2_reserved &= ~AMD_DTE2_GUEST_PAGING;
+	}
+	if (efr & AMD_EFR_GIO_SUP)
+		e->dte_valid[0] |= AMD_DTE0_GIOV;
+}
+
 /*
- * Loads the 16-byte HALF (0 DMA, 1 interrupts) of the entry of DEVID. Nobody needs both at once, so
- * that one untorn load is enough and no mix of two entries can be seen.
+ * Loads the 16-byte HALF (0 DMA, 1 interrupts) of the entry of DEVID. Where one half is all that is
+ * needed, this one untorn load cannot see a mix of two entries.
  */
 static int devtab_load(struct amd_iommu_engine *e, uint16_t devid, unsigned half, uint64_t word[2],
 		       struct amd_fault *fault)
@@ -52,24 +70,83 @@ static int devtab_load(struct amd_iommu_engine *e, uint16_t devid, unsigned half
 	return 0;
 }
 
+/*
+ * Both halves, of one entry: software writes them one after the other, the DMA half last to enable
+ * and first to disable. An entry that keeps changing lets nothing through.
+ */
+static int devtab_load_all(struct amd_iommu_engine *e, uint16_t devid, uint64_t word[4],
+			   struct amd_fault *fault)
+{
+	uint64_t again[2];
+	int ret = devtab_load(e, devid, 0, word, fault);
+
+	for (unsigned i = 0; i < AMD_WALK_TRIES && !ret; i++) {
+		ret = devtab_load(e, devid, 1, word + 2, fault);
+		if (!ret)
+			ret = devtab_load(e, devid, 0, again, fault);
+		if (!ret && again[0] == word[0] && again[1] == word[1])
+			return 0;
+		memcpy(word, again, sizeof(again));
+	}
+	if (!ret)
+		*fault = (struct amd_fault){.code = AMD_IO_PAGE_FAULT};
+	return ret ? ret : -EAGAIN;
+}
+
 /* The unit's own accesses never meet its tables (reference rule 5). */
 static bool bypassed(const struct amd_iommu_engine *e, uint16_t devid)
 {
 	return !amd_enabled(e) || devid == e->config.devid;
 }
 
-void amd_devtab_translation(struct amd_iommu_engine *e, uint16_t devid,
+static bool host_fields_reserved(const struct amd_iommu_engine *e, const uint64_t word[4])
+{
+	const unsigned had = FIELD_GET(AMD_DTE0_HAD, word[0]);
+
+	return word[0] & ~e->dte_valid[0] || word[1] & ~e->dte_valid[1] ||
+	       had == AMD_HAD_RESERVED ||
+	       (had == AMD_HAD_ACCESSED_DIRTY && !(e->config.features.efr & AMD_EFR_HD_SUP));
+}
+
+/* The fields that GV gives a meaning to, GV included: there is no such thing without GTEn. */
+static bool guest_fields_reserved(const struct amd_iommu_engine *e, const uint64_t word[4])
+{
+	const uint64_t efr = e->config.features.efr;
+
+	return !(amd_reg(e, AMD_REG_CONTROL) & AMD_CONTROL_GT_EN) ||
+	       FIELD_GET(AMD_DTE0_GLX, word[0]) > FIELD_GET(AMD_EFR_GLX_SUP, efr) ||
+	       FIELD_GET(AMD_DTE2_GUEST_PAGING, word[2]) > FIELD_GET(AMD_EFR_GATS, efr);
+}
+
+static void guest_state(const struct amd_iommu_engine *e, const uint64_t word[4], uint32_t pasid,
+			struct amd_device_state *state)
+{
+	state->kind = AMD_TRANSLATION_V2;
+	state->gcr3 = FIELD_GET(AMD_DTE0_GCR3_14_12, word[0]) << 12 |
+		      FIELD_GET(AMD_DTE1_GCR3_30_15, word[1]) << 15 |
+		      FIELD_GET(AMD_DTE1_GCR3_51_31, word[1]) << 31;
+	state->gcr3_gpa = amd_reg(e, AMD_REG_CONTROL) & AMD_CONTROL_GCR3_TRP_MODE;
+	state->gcr3_levels = 1 + FIELD_GET(AMD_DTE0_GLX, word[0]);
+	state->guest_levels = 4 + FIELD_GET(AMD_DTE2_GUEST_PAGING, word[2]);
+	state->has_pasid = pasid != AMD_NO_PASID;
+	state->pasid = state->has_pasid ? pasid : 0;
+}
+
+void amd_devtab_translation(struct amd_iommu_engine *e, uint16_t devid, uint32_t pasid,
 			    struct amd_translation_entry *entry)
 {
+	const bool with_pasid = pasid != AMD_NO_PASID;
 	struct amd_device_state *state = &entry->state;
-	uint64_t word[2];
+	uint64_t word[4] = {0};
 
 	*entry = (struct amd_translation_entry){
 		.state = {.kind = AMD_TRANSLATION_IDENTITY, .prot = DMA_READ | DMA_WRITE},
 	};
 	if (bypassed(e, devid))
 		return;
-	if (devtab_load(e, devid, 0, word, &entry->fault))
+	/* Word 2 says something about DMA only where there are guest tables. */
+	if (e->config.features.efr & AMD_EFR_GT_SUP ? devtab_load_all(e, devid, word, &entry->fault)
+						    : devtab_load(e, devid, 0, word, &entry->fault))
 		goto blocked;
 	if (!(word[0] & AMD_DTE0_V))
 		return;
@@ -77,12 +154,14 @@ void amd_devtab_translation(struct amd_iommu_engine *e, uint16_t devid,
 	state->domain = FIELD_GET(AMD_DTE1_DOMAIN, word[1]);
 	state->mode = FIELD_GET(AMD_DTE0_MODE, word[0]);
 	state->root = word[0] & AMD_DTE0_ROOT;
+	state->had = FIELD_GET(AMD_DTE0_HAD, word[0]);
 	state->prot =
 		(word[0] & AMD_DTE0_IR ? DMA_READ : 0) | (word[0] & AMD_DTE0_IW ? DMA_WRITE : 0);
 	entry->suppress_all = word[1] & AMD_DTE1_SA;
 	entry->suppress_more = word[1] & AMD_DTE1_SE;
 
-	if (word[0] & ~AMD_DTE0_VALID || word[1] & ~AMD_DTE1_VALID)
+	if (host_fields_reserved(e, word) ||
+	    (word[0] & AMD_DTE0_GV && guest_fields_reserved(e, word)))
 		entry->fault = (struct amd_fault){.code = AMD_ILLEGAL_DEV_TABLE_ENTRY,
 						  .flags = AMD_EVENT_RZ};
 	else if (!(word[0] & AMD_DTE0_TV))
@@ -92,6 +171,10 @@ void amd_devtab_translation(struct amd_iommu_engine *e, uint16_t devid,
 						  .flags = AMD_EVENT_PR | AMD_EVENT_PE};
 	else if (state->mode > e->levels_max)
 		entry->fault = (struct amd_fault){.code = AMD_ILLEGAL_DEV_TABLE_ENTRY};
+	else if (word[0] & AMD_DTE0_GV && (with_pasid || word[0] & AMD_DTE0_GIOV))
+		guest_state(e, word, pasid, state);
+	else if (with_pasid)
+		entry->fault = (struct amd_fault){.code = AMD_IO_PAGE_FAULT};
 	else if (state->mode)
 		state->kind = AMD_TRANSLATION_V1;
 	if (!entry->fault.code)
@@ -114,7 +197,7 @@ void amd_devtab_interrupt(struct amd_iommu_engine *e, uint16_t devid,
 	if (!devtab_load(e, devid, 1, word, &entry->fault)) {
 		entry->valid = word[0] & AMD_DTE2_IV;
 		entry->word = word[0];
-		if (entry->valid && (word[0] & AMD_DTE2_RESERVED || word[1] & AMD_DTE3_RESERVED))
+		if (entry->valid && (word[0] & e->dte2_reserved || word[1] & AMD_DTE3_RESERVED))
 			entry->fault = (struct amd_fault){.code = AMD_ILLEGAL_DEV_TABLE_ENTRY,
 							  .flags = AMD_EVENT_RZ};
 	}
@@ -127,6 +210,6 @@ void amd_iommu_engine_device_state(struct amd_iommu_engine *e, uint16_t devid,
 {
 	struct amd_translation_entry entry;
 
-	amd_devtab_translation(e, devid, &entry);
+	amd_devtab_translation(e, devid, AMD_NO_PASID, &entry);
 	*state = entry.state;
 }

@@ -5,15 +5,20 @@
 
 #include "iommufd/amd/internal.h"
 
-#define NO_DOMAIN 0x10000u /* domains have 16 bits */
+/* What translations belong to: a domain, and the PASID where they come from guest tables. */
+#define TAG_DOMAIN GENMASK(15, 0)
+#define TAG_GUEST  BIT(16)
+#define TAG_PASID  GENMASK(39, 20)
+#define TAG_NONE   UINT64_MAX
 
 struct amd_space {
 	struct dma_space ds;
 	struct amd_iommu_engine *e;
 	struct amd_space *next;
 	uint16_t devid;
+	uint32_t pasid;		     /* or AMD_NO_PASID */
 	_Atomic uint64_t generation; /* of everything below; starts at 1 */
-	_Atomic uint32_t domain;     /* of the translations cached, or NO_DOMAIN */
+	_Atomic uint64_t tag;	     /* of the translations cached, or TAG_NONE */
 	_Atomic uint64_t identity;   /* generation << 2 | prot, where IOVA = GPA */
 	_Atomic uint64_t hits, misses;
 	pthread_mutex_t hold_lock; /* the last lock: nothing is called under it */
@@ -48,23 +53,44 @@ static void space_drop(struct amd_space *space, uint64_t iova, uint64_t last)
 	pthread_mutex_unlock(&space->hold_lock);
 }
 
-/* With nothing cached it has no domain; before that, as the next translation may publish one. */
+/* With nothing cached it has no tag; before that, as the next translation may publish one. */
 static void space_drop_all(struct amd_space *space)
 {
-	atomic_store(&space->domain, NO_DOMAIN);
+	atomic_store(&space->tag, TAG_NONE);
 	space_drop(space, 0, ~UINT64_C(0));
 }
 
 /*
- * A translation publishes its domain before it reads the tables. If that comes too late to be seen
+ * A translation publishes its tag before it reads the tables. If that comes too late to be seen
  * here, then the tables are read after the change that this invalidation is about.
  */
+static void spaces_drop_tagged(struct amd_iommu_engine *e, uint64_t mask, uint64_t tag,
+			       uint64_t iova, uint64_t last)
+{
+	for (struct amd_space *space = e->spaces; space; space = space->next) {
+		uint64_t own = atomic_load(&space->tag);
+
+		if (own == TAG_NONE || (own & mask) != tag)
+			continue;
+		/* What is said of host tables names no address of those above them. */
+		if (own & TAG_GUEST && !(mask & TAG_GUEST))
+			space_drop(space, 0, ~UINT64_C(0));
+		else
+			space_drop(space, iova, last);
+	}
+}
+
 void amd_spaces_drop_domain(struct amd_iommu_engine *e, uint16_t domain, uint64_t iova,
 			    uint64_t last)
 {
-	for (struct amd_space *space = e->spaces; space; space = space->next)
-		if (atomic_load(&space->domain) == domain)
-			space_drop(space, iova, last);
+	spaces_drop_tagged(e, TAG_DOMAIN, domain, iova, last);
+}
+
+void amd_spaces_drop_pasid(struct amd_iommu_engine *e, uint16_t domain, uint32_t pasid,
+			   uint64_t iova, uint64_t last)
+{
+	spaces_drop_tagged(e, TAG_DOMAIN | TAG_GUEST | TAG_PASID,
+			   domain | TAG_GUEST | FIELD_PREP(TAG_PASID, pasid), iova, last);
 }
 
 void amd_spaces_drop_device(struct amd_iommu_engine *e, uint16_t devid)
@@ -167,6 +193,13 @@ static void space_report(struct amd_space *space, struct amd_fault *fault,
 	amd_event_log(e, space->devid, fault);
 }
 
+static uint64_t state_tag(const struct amd_device_state *state)
+{
+	if (state->kind != AMD_TRANSLATION_V2)
+		return state->domain;
+	return state->domain | TAG_GUEST | FIELD_PREP(TAG_PASID, state->pasid);
+}
+
 /* Looks the tables up and caches what they say. */
 static int space_translate_miss(struct amd_space *space, uint64_t generation, uint64_t iova,
 				unsigned access, struct amd_leaf *leaf)
@@ -175,18 +208,18 @@ static int space_translate_miss(struct amd_space *space, uint64_t generation, ui
 	struct amd_translation_entry entry;
 	const struct amd_device_state *state = &entry.state;
 	struct amd_fault fault;
-	uint32_t domain;
+	uint64_t tag;
 
-	amd_devtab_translation(e, space->devid, &entry);
+	amd_devtab_translation(e, space->devid, space->pasid, &entry);
 	/*
 	 * Of an entry that was changed and not yet invalidated: what was cached before belongs to
 	 * another domain, whose invalidations would pass this space by from now on.
 	 */
-	domain = atomic_load(&space->domain);
-	if (domain != state->domain) {
-		if (domain != NO_DOMAIN)
+	tag = atomic_load(&space->tag);
+	if (tag != state_tag(state)) {
+		if (tag != TAG_NONE)
 			space_drop(space, 0, ~UINT64_C(0));
-		atomic_store(&space->domain, state->domain);
+		atomic_store(&space->tag, state_tag(state));
 	}
 	fault = entry.fault;
 	if (state->kind == AMD_TRANSLATION_BLOCKED)
@@ -199,18 +232,24 @@ static int space_translate_miss(struct amd_space *space, uint64_t generation, ui
 	if (state->kind == AMD_TRANSLATION_IDENTITY) {
 		atomic_store_explicit(&space->identity, generation << 2 | state->prot,
 				      memory_order_release);
-		*leaf = (struct amd_leaf){.gpa = 0, .shift = 63, .prot = state->prot};
+		*leaf = (struct amd_leaf){.shift = 63, .prot = state->prot};
 		return 0;
 	}
 
 	amd_count(&e->counters.walks);
-	if (amd_walk_translate(e->config.memory, state, iova, access, leaf, &fault))
+	if (state->kind == AMD_TRANSLATION_V2
+		    ? amd_guest_translate(e, state, iova, access, leaf, &fault)
+		    : amd_walk_translate(e->config.memory, state, iova, access, leaf, &fault))
 		goto refuse;
 	amd_iotlb_insert(&space->tlb, generation, iova, leaf);
 	return 0;
 
 refuse:
 	fault.domain = state->domain;
+	/* A request with PASID is told apart, but where 48882 has no field for it. */
+	if (space->pasid != AMD_NO_PASID && fault.code != AMD_DEV_TAB_HARDWARE_ERROR)
+		fault.flags |= AMD_EVENT_GN;
+	fault.pasid = space->pasid == AMD_NO_PASID ? 0 : space->pasid;
 	if (access & DMA_WRITE)
 		fault.flags |= AMD_EVENT_RW;
 	if (fault.code != AMD_DEV_TAB_HARDWARE_ERROR && fault.code != AMD_PAGE_TAB_HARDWARE_ERROR)
@@ -261,6 +300,9 @@ static int space_translate(struct amd_space *space, uint64_t iova, unsigned acce
 static int space_open_bytes(struct amd_space *space, uint64_t iova, unsigned access, uint64_t *open)
 {
 	*open = ~UINT64_C(0);
+	/* Those are addresses of a process, where these ranges mean nothing. */
+	if (space->pasid != AMD_NO_PASID)
+		return 0;
 	for (unsigned i = 0; i < ARRAY_SIZE(amd_closed_ranges); i++) {
 		const struct amd_closed_range *closed = &amd_closed_ranges[i];
 		struct amd_fault fault = {.code = AMD_INVALID_DEVICE_REQUEST, .address = iova};
@@ -372,7 +414,8 @@ static const struct dma_space_ops space_ops = {
 	.release = space_release,
 };
 
-int amd_iommu_dma_space_new(struct amd_iommu_engine *e, uint16_t devid, struct dma_space **ds)
+static int space_new(struct amd_iommu_engine *e, uint16_t devid, uint32_t pasid,
+		     struct dma_space **ds)
 {
 	struct amd_space *space = calloc(1, sizeof(*space));
 	int ret;
@@ -382,8 +425,9 @@ int amd_iommu_dma_space_new(struct amd_iommu_engine *e, uint16_t devid, struct d
 	space->ds.ops = &space_ops;
 	space->e = e;
 	space->devid = devid;
+	space->pasid = pasid;
 	atomic_init(&space->generation, 1);
-	atomic_init(&space->domain, NO_DOMAIN);
+	atomic_init(&space->tag, TAG_NONE);
 	pthread_mutex_init(&space->hold_lock, NULL);
 
 	amd_engine_lock(e);
@@ -400,6 +444,17 @@ int amd_iommu_dma_space_new(struct amd_iommu_engine *e, uint16_t devid, struct d
 	}
 	*ds = &space->ds;
 	return 0;
+}
+
+int amd_iommu_dma_space_new(struct amd_iommu_engine *e, uint16_t devid, struct dma_space **ds)
+{
+	return space_new(e, devid, AMD_NO_PASID, ds);
+}
+
+int amd_iommu_dma_space_new_pasid(struct amd_iommu_engine *e, uint16_t devid, uint32_t pasid,
+				  struct dma_space **ds)
+{
+	return pasid > AMD_PASID_MAX ? -EINVAL : space_new(e, devid, pasid, ds);
 }
 
 static void counter_move(_Atomic uint64_t *to, const _Atomic uint64_t *from)

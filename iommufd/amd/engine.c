@@ -51,22 +51,42 @@ void amd_interrupt_flush(struct amd_iommu_engine *e)
 		e->message(e->opaque, &msg);
 }
 
+/* A guest that is promised more than there is would hang on it or lose isolation. */
+static bool features_implemented(const struct amd_iommu_features *features)
+{
+	const uint64_t efr = features->efr, efr2 = features->efr2;
+	/* Details of guest tables, which say nothing where there are none. */
+	const uint64_t guest = AMD_EFR_GATS | AMD_EFR_GLX_SUP | AMD_EFR_PAS_MAX | AMD_EFR_US_SUP |
+			       AMD_EFR_GIO_SUP | AMD_EFR_EPH_SUP;
+	const uint64_t known = AMD_EFR_XT_SUP | AMD_EFR_NX_SUP | AMD_EFR_GT_SUP | AMD_EFR_IA_SUP |
+			       AMD_EFR_GA_SUP | AMD_EFR_HATS | AMD_EFR_HA_SUP | AMD_EFR_HD_SUP |
+			       guest;
+
+	if (efr & ~known || efr2 & ~AMD_EFR2_GCR3_TRP_MODE_SUP)
+		return false;
+	if (!(efr & AMD_EFR_GT_SUP) && (efr & guest || efr2 & AMD_EFR2_GCR3_TRP_MODE_SUP))
+		return false;
+	if (efr & AMD_EFR_HD_SUP && !(efr & AMD_EFR_HA_SUP))
+		return false;
+	/* PASmax: software takes more than 16 bits for a defect (reference rule 10). */
+	return FIELD_GET(AMD_EFR_HATS, efr) != AMD_EFR_HATS_NONE &&
+	       FIELD_GET(AMD_EFR_GATS, efr) <= AMD_EFR_GATS_5 &&
+	       FIELD_GET(AMD_EFR_GLX_SUP, efr) <= AMD_EFR_GLX_3 &&
+	       FIELD_GET(AMD_EFR_PAS_MAX, efr) <= 15;
+}
+
 int amd_iommu_engine_new(const struct amd_iommu_config *config, struct amd_iommu_engine **engine)
 {
-	const uint64_t efr = config->features.efr;
 	struct amd_iommu_engine *e;
 
-	/* A guest that is promised more than there is would hang on it or lose isolation. */
-	if (efr & ~(AMD_EFR_XT_SUP | AMD_EFR_NX_SUP | AMD_EFR_IA_SUP | AMD_EFR_GA_SUP |
-		    AMD_EFR_HATS) ||
-	    FIELD_GET(AMD_EFR_HATS, efr) == AMD_EFR_HATS_NONE || config->features.efr2)
+	if (!features_implemented(&config->features))
 		return -EOPNOTSUPP;
-
 	e = calloc(1, sizeof(*e));
 	if (!e)
 		return -ENOMEM;
 	e->config = *config;
-	e->levels_max = AMD_EFR_HATS_LEVELS + FIELD_GET(AMD_EFR_HATS, efr);
+	e->levels_max = AMD_EFR_HATS_LEVELS + FIELD_GET(AMD_EFR_HATS, config->features.efr);
+	amd_devtab_init(e);
 	pthread_mutex_init(&e->lock, NULL);
 	pthread_mutex_init(&e->log_lock, NULL);
 	amd_registers_reset(e);

@@ -27,23 +27,46 @@ struct amd_iommu_features {
 	uint64_t efr2; /* MMIO 01A0h */
 };
 
-/* XT, NX, IA, GA, HATS = 6 levels (amd-iommu profile A): what this engine implements today. */
+/* XT, NX, IA, GA, HATS = 6 levels: host tables and interrupt remapping. */
 #define AMD_IOMMU_EFR_DEFAULT  UINT64_C(0x8cc)
 #define AMD_IOMMU_EFR2_DEFAULT UINT64_C(0)
+/*
+ * The same with guest (v2) tables of 4 and 5 levels, PASIDs of 16 bits in GCR3 tables of 1 and 2
+ * levels, user/supervisor pages, v2 tables without PASID, accessed and dirty bits, EPH; the GCR3
+ * table may be found by a guest physical address.
+ */
+#define AMD_IOMMU_EFR_V2  UINT64_C(0x0017002f000058dc)
+#define AMD_IOMMU_EFR2_V2 UINT64_C(0x8)
 
 enum amd_translation {
 	AMD_TRANSLATION_BLOCKED,  /* no DMA */
 	AMD_TRANSLATION_IDENTITY, /* IOVA = GPA, subject to the permissions */
 	AMD_TRANSLATION_V1,	  /* host (v1) page table */
+	AMD_TRANSLATION_V2,	  /* guest (v2) page table, over a host table where MODE is not 0 */
 };
 
 struct amd_device_state {
 	enum amd_translation kind;
 	uint16_t domain;
 	unsigned prot; /* enum dma_access: DTE.IR, DTE.IW */
-	uint64_t root; /* GPA of the table (V1) */
-	unsigned mode; /* levels (V1) */
+	uint64_t root; /* GPA of the host table (V1, V2) */
+	unsigned mode; /* its levels */
+	unsigned had;  /* DTE.HAD: whether its A and D bits are kept */
+
+	/* V2 only */
+	uint64_t gcr3; /* the GCR3 table: a GPA that the host table translates if GCR3_GPA */
+	bool gcr3_gpa;
+	unsigned gcr3_levels;
+	unsigned guest_levels; /* of the v2 tables */
+	uint32_t pasid;	       /* whose GCR3 entry is taken */
+	bool has_pasid;	       /* the request has one: its address is sign-extended */
 };
+
+/* Whether STATE has tables for amd_iommu_engine_walk(). */
+static inline bool amd_device_has_tables(const struct amd_device_state *state)
+{
+	return state->kind == AMD_TRANSLATION_V1 || state->kind == AMD_TRANSLATION_V2;
+}
 
 /*
  * Those who mirror the unit's tables elsewhere (assigned devices in kernel page tables). Called
@@ -56,7 +79,10 @@ struct amd_iommu_listener {
 	/* DTE of DEVID may have changed (INVALIDATE_DEVTAB_ENTRY, INVALIDATE_ALL, enable, disable,
 	 * table moved). */
 	void (*device_changed)(struct amd_iommu_listener *l, uint16_t devid);
-	/* [iova, last] of DOMAIN may have changed (INVALIDATE_IOMMU_PAGES); 0..~0 for all of it. */
+	/*
+	 * [iova, last] of DOMAIN may have changed (INVALIDATE_IOMMU_PAGES; with GN, that of PASID 0
+	 * only); 0..~0 for all of it.
+	 */
 	void (*pages_changed)(struct amd_iommu_listener *l, uint16_t domain, uint64_t iova,
 			      uint64_t last);
 	/* Interrupt remapping of DEVID may have changed; ALL: of every device. */
@@ -130,6 +156,9 @@ int amd_iommu_engine_get(struct amd_iommu_engine *engine, uint16_t offset, uint6
  * the event log. Freed with amd_iommu_dma_space_free() after the device is quiet.
  */
 int amd_iommu_dma_space_new(struct amd_iommu_engine *engine, uint16_t devid, struct dma_space **ds);
+/* The same for requests with PASID. -EINVAL for one of more than 20 bits. */
+int amd_iommu_dma_space_new_pasid(struct amd_iommu_engine *engine, uint16_t devid, uint32_t pasid,
+				  struct dma_space **ds);
 void amd_iommu_dma_space_free(struct dma_space *ds);
 
 /*
@@ -140,16 +169,21 @@ void amd_iommu_dma_space_free(struct dma_space *ds);
 int amd_iommu_engine_remap(struct amd_iommu_engine *engine, uint16_t devid,
 			   const struct msi_msg *msg, struct msi_msg *out, bool log);
 
-/* The DTE of DEVID, judged. Disabled unit or V=0: IDENTITY with full permission. */
+/*
+ * The DTE of DEVID, judged for requests without PASID. Disabled unit or V=0: IDENTITY with full
+ * permission.
+ */
 void amd_iommu_engine_device_state(struct amd_iommu_engine *engine, uint16_t devid,
 				   struct amd_device_state *state);
 
 /*
- * Every present leaf of STATE's v1 table inside [iova, last], ascending, at most BUDGET table
- * entries read. For each, VISIT(opaque, iova, gpa, length, prot); a non-zero return ends the walk
- * and is returned. Leaves are clipped to the range. -E2BIG when the budget ran out, else 0.
- * Left out is what a device could not use: leaves without any permission, malformed entries, the
- * interrupt window and the HyperTransport range. -EINVAL: STATE has no table.
+ * Every present leaf of STATE's table inside [iova, last], ascending, at most BUDGET table entries
+ * read. For each, VISIT(opaque, iova, gpa, length, prot); a non-zero return ends the walk and is
+ * returned. Leaves are clipped to the range. -E2BIG when the budget ran out, else 0. Of a v2 table
+ * over a host table, GPA and PROT are what both together say. Whoever mirrors a leaf uses it,
+ * unseen from then on: where the unit keeps A and D bits they are set, D in all that can be
+ * written. Left out is what a device could not use: leaves without any permission, malformed
+ * entries, the interrupt window and the HyperTransport range. -EINVAL: STATE has no table.
  */
 int amd_iommu_engine_walk(struct amd_iommu_engine *engine, const struct amd_device_state *state,
 			  uint64_t iova, uint64_t last, uint64_t budget,

@@ -68,12 +68,16 @@ static bool event_append(struct amd_iommu_engine *e, uint64_t word0, uint64_t wo
 /* Nothing is said to the host: the rate of events is the guest's. */
 void amd_event_log(struct amd_iommu_engine *e, uint16_t devid, const struct amd_fault *fault)
 {
-	const uint64_t word0 = FIELD_PREP(AMD_EVENT_CODE, fault->code) |
-			       FIELD_PREP(AMD_EVENT_FLAGS, fault->flags) |
-			       FIELD_PREP(AMD_EVENT_DOMAIN, fault->domain) |
-			       FIELD_PREP(AMD_EVENT_DEVID, devid);
+	uint64_t word0 = FIELD_PREP(AMD_EVENT_CODE, fault->code) |
+			 FIELD_PREP(AMD_EVENT_FLAGS, fault->flags) |
+			 FIELD_PREP(AMD_EVENT_DEVID, devid);
 	bool logged;
 
+	if (fault->flags & AMD_EVENT_GN)
+		word0 |= FIELD_PREP(AMD_EVENT_DOMAIN, fault->pasid) |
+			 FIELD_PREP(AMD_EVENT_PASID_HI, fault->pasid >> 16);
+	else
+		word0 |= FIELD_PREP(AMD_EVENT_DOMAIN, fault->domain);
 	pthread_mutex_lock(&e->log_lock);
 	logged = event_append(e, word0, fault->address);
 	pthread_mutex_unlock(&e->log_lock);

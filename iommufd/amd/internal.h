@@ -59,6 +59,8 @@ struct amd_iommu_engine {
 	struct amd_iommu_config config;
 	uint64_t control_writable;
 	unsigned levels_max;
+	uint64_t dte_valid[2]; /* bits of DTE words 0 and 1 that are not reserved */
+	uint64_t dte2_reserved;
 
 	pthread_mutex_t lock, log_lock;
 	_Atomic uint64_t reg[AMD_REGS];
@@ -113,8 +115,12 @@ struct amd_fault {
 	enum amd_event_code code;
 	unsigned flags; /* AMD_EVENT_ */
 	uint16_t domain;
+	uint32_t pasid; /* takes the place of DOMAIN with AMD_EVENT_GN */
 	uint64_t address;
 };
+
+/* No PASID in the request: those have 20 bits. */
+#define AMD_NO_PASID UINT32_MAX
 
 /* ---- engine.c ---- */
 
@@ -169,8 +175,10 @@ struct amd_interrupt_entry {
 	struct amd_fault fault; /* CODE 0: none */
 };
 
-/* The halves of a DTE that DMA and interrupts look at, judged. */
-void amd_devtab_translation(struct amd_iommu_engine *e, uint16_t devid,
+/* What FEATURES leave of the reserved bits of a DTE. */
+void amd_devtab_init(struct amd_iommu_engine *e);
+/* What a DTE says about DMA with PASID (or AMD_NO_PASID), and about interrupts, judged. */
+void amd_devtab_translation(struct amd_iommu_engine *e, uint16_t devid, uint32_t pasid,
 			    struct amd_translation_entry *entry);
 void amd_devtab_interrupt(struct amd_iommu_engine *e, uint16_t devid,
 			  struct amd_interrupt_entry *entry);
@@ -183,12 +191,34 @@ struct amd_leaf {
 	uint64_t gpa;	/* of the page that holds the address asked for */
 	unsigned shift; /* log2 of the page's size */
 	unsigned prot;
+	unsigned cached; /* the part of PROT for which no A or D bit is left to be set */
 };
 
-/* 0, or -EACCES and *FAULT (without domain). */
+/*
+ * A table entry that a walk has used. Marking sets BITS (A, D) in it, unless it has changed since:
+ * then -EAGAIN, and the walk starts over, at most AMD_WALK_TRIES times. A table that changes faster
+ * than it can be walked translates nothing.
+ */
+#define AMD_WALK_TRIES 64
+struct amd_used_entry {
+	uint64_t gpa, value;
+};
+int amd_entry_mark(const struct guest_memory *gm, const struct amd_used_entry *entry,
+		   uint64_t bits);
+
+/* The host table: 0, or -EACCES and *FAULT (without domain). ACCESS 0 asks without using. */
 int amd_walk_translate(const struct guest_memory *gm, const struct amd_device_state *state,
 		       uint64_t iova, unsigned access, struct amd_leaf *leaf,
 		       struct amd_fault *fault);
+/* Writes through STATE's host table need D set first, and entries in use A. */
+static inline uint64_t amd_host_marks(const struct amd_device_state *state, unsigned access)
+{
+	if (!access || !state->had)
+		return 0;
+	return AMD_PTE_A |
+	       (access & DMA_WRITE && state->had == AMD_HAD_ACCESSED_DIRTY ? AMD_PTE_D : 0);
+}
+
 /*
  * What the entry PTE of a table of LEVEL is. For a leaf *SHIFT is log2 of its size, for a directory
  * *NEXT the level of the table it points to.
@@ -214,6 +244,30 @@ static inline unsigned amd_level_span(unsigned level)
 	return level == AMD_LEVELS_MAX ? 64 : 12 + 9 * level;
 }
 
+/* ---- guest_walk.c ---- */
+
+/* The same through the GCR3 table, a guest table, and the host table below if there is one. */
+int amd_guest_translate(const struct amd_iommu_engine *e, const struct amd_device_state *state,
+			uint64_t iova, unsigned access, struct amd_leaf *leaf,
+			struct amd_fault *fault);
+/* The address, for amd_guest_load(), of STATE's guest table of the highest level. */
+int amd_guest_root(const struct amd_iommu_engine *e, const struct amd_device_state *state,
+		   uint64_t *root, struct amd_fault *fault);
+/* The entry at GPA of a guest table; USED is where it lies in memory. */
+int amd_guest_load(const struct amd_iommu_engine *e, const struct amd_device_state *state,
+		   uint64_t gpa, struct amd_used_entry *used, struct amd_fault *fault);
+/*
+ * Sets A, and D for ACCESS to write, in the entry at GPA that was loaded as USED: -EACCES and
+ * *FAULT where the host table forbids it, -EAGAIN as amd_entry_mark().
+ */
+int amd_guest_mark(const struct amd_iommu_engine *e, const struct amd_device_state *state,
+		   uint64_t gpa, const struct amd_used_entry *used, unsigned access,
+		   struct amd_fault *fault);
+enum amd_pte_kind amd_gpte_decode(const struct amd_iommu_engine *e, uint64_t pte, unsigned level);
+/* What PTE leaves to a request with user privileges: all that come without a PASID's privilege bit.
+ */
+unsigned amd_gpte_prot(const struct amd_iommu_engine *e, uint64_t pte);
+
 /* Ranges that no page table translates: the interrupt window and the HyperTransport range. */
 struct amd_closed_range {
 	uint64_t first, last;
@@ -224,11 +278,13 @@ extern const struct amd_closed_range amd_closed_ranges[2];
 
 /*
  * Spaces that DOMAIN, or DEVID, concerns, or all of them, translate anew; and what their devices
- * still hold of it (of DOMAIN: inside [iova, last]) must end before it counts as invalidated. lock
- * held.
+ * still hold of it (of DOMAIN: inside [iova, last]) must end before it counts as invalidated. Of a
+ * domain, either all, or those that go through the guest table of PASID. lock held.
  */
 void amd_spaces_drop_domain(struct amd_iommu_engine *e, uint16_t domain, uint64_t iova,
 			    uint64_t last);
+void amd_spaces_drop_pasid(struct amd_iommu_engine *e, uint16_t domain, uint32_t pasid,
+			   uint64_t iova, uint64_t last);
 void amd_spaces_drop_device(struct amd_iommu_engine *e, uint16_t devid);
 void amd_spaces_drop_all(struct amd_iommu_engine *e);
 /* Whether devices hold what has been invalidated. Then the ring is run again later. lock held. */

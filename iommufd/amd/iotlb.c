@@ -72,7 +72,7 @@ void amd_iotlb_insert(struct amd_iotlb *tlb, uint64_t generation, uint64_t iova,
 	atomic_store_explicit(&entry->generation, generation, memory_order_release);
 	atomic_store_explicit(&entry->value,
 			      leaf->gpa | FIELD_PREP(VALUE_SHIFT, leaf->shift) |
-				      FIELD_PREP(VALUE_PROT, leaf->prot),
+				      FIELD_PREP(VALUE_PROT, leaf->cached),
 			      memory_order_release);
 	atomic_store_explicit(&entry->sequence, sequence + 2, memory_order_release);
 }

@@ -85,7 +85,7 @@ static unsigned control_write(struct amd_iommu_engine *e, enum amd_reg reg, uint
 	    !(amd_reg(e, AMD_REG_STATUS) & AMD_STATUS_EVENT_OVERFLOW))
 		e->evt_stopped = false;
 
-	if (changed & AMD_CONTROL_IOMMU_EN)
+	if (changed & (AMD_CONTROL_IOMMU_EN | AMD_CONTROL_GT_EN | AMD_CONTROL_GCR3_TRP_MODE))
 		return CHANGED_ALL;
 	if (changed & (AMD_CONTROL_GA_EN | AMD_CONTROL_XT_EN))
 		return CHANGED_INTERRUPTS;
@@ -178,17 +178,22 @@ static const struct amd_register registers[AMD_REGS] = {
 	[AMD_REG_PPR_TAIL] = POINTER(0x2038, ppr_pointer_write),
 };
 
-/* Control bits that software may set, and the feature (EFR) that each depends on. */
+/* Control bits that software may set, and the features that each depends on. */
 static const struct {
-	uint64_t bits, efr;
+	uint64_t bits, efr, efr2;
 } control_bits[] = {
 	{AMD_CONTROL_IOMMU_EN | AMD_CONTROL_HT_TUN_EN | AMD_CONTROL_EVENT_LOG_EN |
 		 AMD_CONTROL_EVENT_INT_EN | AMD_CONTROL_COMWAIT_INT_EN | AMD_CONTROL_INV_TIMEOUT |
 		 AMD_CONTROL_PASS_PW | AMD_CONTROL_RES_PASS_PW | AMD_CONTROL_COHERENT |
 		 AMD_CONTROL_ISOC | AMD_CONTROL_CMD_BUF_EN,
-	 0},
-	{AMD_CONTROL_GA_EN, AMD_EFR_GA_SUP},
-	{AMD_CONTROL_XT_EN | AMD_CONTROL_INT_CAP_XT_EN, AMD_EFR_XT_SUP},
+	 0, 0},
+	{AMD_CONTROL_GT_EN, AMD_EFR_GT_SUP, 0},
+	{AMD_CONTROL_GA_EN, AMD_EFR_GA_SUP, 0},
+	/* Enhanced PPR handling and the manner of A and D updates change nothing here. */
+	{AMD_CONTROL_EPH_EN, AMD_EFR_EPH_SUP, 0},
+	{AMD_CONTROL_HAD_UPDATE, AMD_EFR_HA_SUP, 0},
+	{AMD_CONTROL_XT_EN | AMD_CONTROL_INT_CAP_XT_EN, AMD_EFR_XT_SUP, 0},
+	{AMD_CONTROL_GCR3_TRP_MODE, 0, AMD_EFR2_GCR3_TRP_MODE_SUP},
 };
 
 void amd_registers_reset(struct amd_iommu_engine *e)
@@ -197,7 +202,8 @@ void amd_registers_reset(struct amd_iommu_engine *e)
 
 	e->control_writable = 0;
 	for (unsigned i = 0; i < ARRAY_SIZE(control_bits); i++)
-		if ((features->efr & control_bits[i].efr) == control_bits[i].efr)
+		if ((features->efr & control_bits[i].efr) == control_bits[i].efr &&
+		    (features->efr2 & control_bits[i].efr2) == control_bits[i].efr2)
 			e->control_writable |= control_bits[i].bits;
 
 	pthread_mutex_lock(&e->log_lock);

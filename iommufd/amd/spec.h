@@ -36,9 +36,13 @@
 #define AMD_CONTROL_COHERENT	   BIT(10)
 #define AMD_CONTROL_ISOC	   BIT(11)
 #define AMD_CONTROL_CMD_BUF_EN	   BIT(12)
+#define AMD_CONTROL_GT_EN	   BIT(16)
 #define AMD_CONTROL_GA_EN	   BIT(17)
+#define AMD_CONTROL_EPH_EN	   BIT(45)
+#define AMD_CONTROL_HAD_UPDATE	   GENMASK(47, 46)
 #define AMD_CONTROL_XT_EN	   BIT(50)
 #define AMD_CONTROL_INT_CAP_XT_EN  BIT(51)
+#define AMD_CONTROL_GCR3_TRP_MODE  BIT(58)
 
 /* Exclusion range, 0020h, 0028h */
 #define AMD_EXCLUSION_FLAGS GENMASK(1, 0)
@@ -47,11 +51,25 @@
 /* Extended features, 0030h */
 #define AMD_EFR_XT_SUP	    BIT(2)
 #define AMD_EFR_NX_SUP	    BIT(3)
+#define AMD_EFR_GT_SUP	    BIT(4)
 #define AMD_EFR_IA_SUP	    BIT(6)
 #define AMD_EFR_GA_SUP	    BIT(7)
 #define AMD_EFR_HATS	    GENMASK(11, 10)
 #define AMD_EFR_HATS_NONE   3
 #define AMD_EFR_HATS_LEVELS 4 /* levels that HATS = 0 stands for */
+#define AMD_EFR_GATS	    GENMASK(13, 12)
+#define AMD_EFR_GATS_5	    1 /* 5 levels; 0 stands for 4, others are reserved */
+#define AMD_EFR_GLX_SUP	    GENMASK(15, 14)
+#define AMD_EFR_GLX_3	    2 /* 3 levels, the most; 0 stands for 1 */
+#define AMD_EFR_PAS_MAX	    GENMASK(36, 32)
+#define AMD_EFR_US_SUP	    BIT(37)
+#define AMD_EFR_GIO_SUP	    BIT(48)
+#define AMD_EFR_HA_SUP	    BIT(49)
+#define AMD_EFR_EPH_SUP	    BIT(50)
+#define AMD_EFR_HD_SUP	    BIT(52)
+
+/* Extended features 2, 01A0h */
+#define AMD_EFR2_GCR3_TRP_MODE_SUP BIT(3)
 
 /* XT interrupt control, 0170h, 0178h, 0180h */
 #define AMD_XT_DM	BIT(2)
@@ -71,35 +89,52 @@
 
 #define AMD_DTE_SIZE 32u
 
-#define AMD_DTE0_V    BIT(0)
-#define AMD_DTE0_TV   BIT(1)
-#define AMD_DTE0_MODE GENMASK(11, 9)
-#define AMD_DTE0_ROOT GENMASK(51, 12)
-#define AMD_DTE0_IR   BIT(61)
-#define AMD_DTE0_IW   BIT(62)
-/* The rest is reserved: HAD without HASup; GV, GIoV, GLX, GCR3 without GTSup; PPR without PPRSup */
+#define AMD_DTE0_V	    BIT(0)
+#define AMD_DTE0_TV	    BIT(1)
+#define AMD_DTE0_HAD	    GENMASK(8, 7)
+#define AMD_DTE0_MODE	    GENMASK(11, 9)
+#define AMD_DTE0_ROOT	    GENMASK(51, 12)
+#define AMD_DTE0_GIOV	    BIT(54)
+#define AMD_DTE0_GV	    BIT(55)
+#define AMD_DTE0_GLX	    GENMASK(57, 56)
+#define AMD_DTE0_GCR3_14_12 GENMASK(60, 58)
+#define AMD_DTE0_IR	    BIT(61)
+#define AMD_DTE0_IW	    BIT(62)
+/* What is never reserved. Features add to it: devtab.c. */
 #define AMD_DTE0_VALID                                                                             \
 	(AMD_DTE0_V | AMD_DTE0_TV | AMD_DTE0_MODE | AMD_DTE0_ROOT | AMD_DTE0_IR | AMD_DTE0_IW)
+#define AMD_DTE0_GUEST (AMD_DTE0_GV | AMD_DTE0_GLX | AMD_DTE0_GCR3_14_12)
 
-#define AMD_DTE1_DOMAIN GENMASK(15, 0)
-#define AMD_DTE1_SE	BIT(33)
-#define AMD_DTE1_SA	BIT(34)
-/* I, SE, SA, IoCtl, Cache, SD, EX, SysMgt are GENMASK(41, 32); GCR3 root and SATS are reserved. */
+/* DTE.HAD */
+#define AMD_HAD_ACCESSED       1
+#define AMD_HAD_RESERVED       2
+#define AMD_HAD_ACCESSED_DIRTY 3
+
+#define AMD_DTE1_DOMAIN	    GENMASK(15, 0)
+#define AMD_DTE1_GCR3_30_15 GENMASK(31, 16)
+#define AMD_DTE1_SE	    BIT(33)
+#define AMD_DTE1_SA	    BIT(34)
+#define AMD_DTE1_GCR3_51_31 GENMASK(63, 43)
+/* I, SE, SA, IoCtl, Cache, SD, EX, SysMgt are GENMASK(41, 32); SATS is reserved. */
 #define AMD_DTE1_VALID (AMD_DTE1_DOMAIN | GENMASK(41, 32))
+#define AMD_DTE1_GUEST (AMD_DTE1_GCR3_30_15 | AMD_DTE1_GCR3_51_31)
 
-#define AMD_DTE2_IV	     BIT(0)
-#define AMD_DTE2_INT_TAB_LEN GENMASK(4, 1)
-#define AMD_DTE2_IG	     BIT(5)
-#define AMD_DTE2_INT_ROOT    GENMASK(51, 6)
-#define AMD_DTE2_INIT_PASS   BIT(56)
-#define AMD_DTE2_EINT_PASS   BIT(57)
-#define AMD_DTE2_NMI_PASS    BIT(58)
-#define AMD_DTE2_INT_CTL     GENMASK(61, 60)
-#define AMD_DTE2_RESERVED    GENMASK(55, 52)
-#define AMD_INT_TAB_LEN_MAX  11
-#define AMD_DTE3_SOFTWARE    BIT(53)
-#define AMD_DTE3_ATTRIBUTES  GENMASK(63, 54)
-#define AMD_DTE3_RESERVED    (~(AMD_DTE3_SOFTWARE | AMD_DTE3_ATTRIBUTES))
+#define AMD_DTE2_IV	      BIT(0)
+#define AMD_DTE2_INT_TAB_LEN  GENMASK(4, 1)
+#define AMD_DTE2_IG	      BIT(5)
+#define AMD_DTE2_INT_ROOT     GENMASK(51, 6)
+#define AMD_DTE2_INIT_PASS    BIT(56)
+#define AMD_DTE2_EINT_PASS    BIT(57)
+#define AMD_DTE2_NMI_PASS     BIT(58)
+#define AMD_DTE2_INT_CTL      GENMASK(61, 60)
+#define AMD_DTE2_RESERVED     GENMASK(55, 52)
+#define AMD_DTE2_GUEST_PAGING GENMASK(55, 54) /* reserved without GTSup */
+#define AMD_GUEST_PAGING_4    0
+#define AMD_GUEST_PAGING_5    1
+#define AMD_INT_TAB_LEN_MAX   11
+#define AMD_DTE3_SOFTWARE     BIT(53)
+#define AMD_DTE3_ATTRIBUTES   GENMASK(63, 54)
+#define AMD_DTE3_RESERVED     (~(AMD_DTE3_SOFTWARE | AMD_DTE3_ATTRIBUTES))
 
 enum amd_int_ctl {
 	AMD_INT_CTL_ABORT,
@@ -113,6 +148,8 @@ enum amd_int_ctl {
 #define AMD_PTE_PR	   BIT(0)
 #define AMD_PTE_NEXT_LEVEL GENMASK(11, 9)
 #define AMD_PTE_ADDR	   GENMASK(51, 12)
+#define AMD_PTE_A	   BIT(5) /* A and D are there in v2 tables too */
+#define AMD_PTE_D	   BIT(6)
 #define AMD_PTE_IR	   BIT(61)
 #define AMD_PTE_IW	   BIT(62)
 #define AMD_PTE_RESERVED   GENMASK(58, 52) /* of a leaf, whose bits 59 and 60 are U and FC */
@@ -121,6 +158,22 @@ enum amd_int_ctl {
 #define AMD_NEXT_LEVEL_LEAF	  0 /* page of the default size of the level */
 #define AMD_NEXT_LEVEL_SIZED_LEAF 7 /* page whose size is coded in the address */
 #define AMD_LEVELS_MAX		  6
+
+/* ---- GCR3 tables and guest (v2) page tables (section 2.2.6) ---- */
+
+#define AMD_GCR3_V	    BIT(0)
+#define AMD_GCR3_ADDR	    GENMASK(51, 12)
+#define AMD_GCR3_INDEX_BITS 9 /* of a PASID, a level */
+#define AMD_PASID_MAX	    GENMASK(19, 0)
+
+#define AMD_GPTE_P	   BIT(0)
+#define AMD_GPTE_RW	   BIT(1)
+#define AMD_GPTE_US	   BIT(2)
+#define AMD_GPTE_PS	   BIT(7) /* at levels 2 and 3; reserved above */
+#define AMD_GPTE_ADDR	   GENMASK(51, 12)
+#define AMD_GPTE_NX	   BIT(63)
+#define AMD_GPTE_LARGE_MAX 3 /* highest level of a leaf */
+#define AMD_GUEST_LEVELS   5 /* at most */
 
 /* ---- interrupt remapping tables (section 2.2.5) ---- */
 
@@ -192,14 +245,16 @@ enum amd_opcode {
 #define AMD_INV_PAGES_DOMAIN GENMASK(47, 32)
 #define AMD_INV_PAGES_S	     BIT(0) /* word 1 */
 #define AMD_INV_PAGES_PDE    BIT(1)
+#define AMD_INV_PAGES_GN     BIT(2)
 #define AMD_INV_PAGES_ADDR   GENMASK(63, 12)
 
 /* ---- events (section 2.5) ---- */
 
-#define AMD_EVENT_DEVID	 GENMASK(15, 0)
-#define AMD_EVENT_DOMAIN GENMASK(47, 32)
-#define AMD_EVENT_FLAGS	 GENMASK(59, 48)
-#define AMD_EVENT_CODE	 GENMASK(63, 60)
+#define AMD_EVENT_DEVID	   GENMASK(15, 0)
+#define AMD_EVENT_PASID_HI GENMASK(19, 16)
+#define AMD_EVENT_DOMAIN   GENMASK(47, 32) /* with GN: the lower half of the PASID */
+#define AMD_EVENT_FLAGS	   GENMASK(59, 48)
+#define AMD_EVENT_CODE	   GENMASK(63, 60)
 
 enum amd_event_code {
 	AMD_ILLEGAL_DEV_TABLE_ENTRY = 1,
@@ -212,6 +267,8 @@ enum amd_event_code {
 };
 
 /* Flags, as numbers of the 12-bit field (event bits 59:48) */
+#define AMD_EVENT_GN	 BIT(0)
+#define AMD_EVENT_US	 BIT(2)
 #define AMD_EVENT_I	 BIT(3)
 #define AMD_EVENT_PR	 BIT(4)
 #define AMD_EVENT_RW	 BIT(5)

@@ -45,20 +45,54 @@ enum amd_pte_kind amd_pte_decode(uint64_t pte, unsigned level, unsigned *shift, 
 	return AMD_PTE_LEAF;
 }
 
+int amd_entry_mark(const struct guest_memory *gm, const struct amd_used_entry *entry, uint64_t bits)
+{
+	uint64_t *at, value = entry->value;
+
+	if (!(bits & ~value))
+		return 0;
+	at = guest_memory_at(gm, entry->gpa, sizeof(*at));
+	if (!at || !__atomic_compare_exchange_n(at, &value, value | bits, false, __ATOMIC_ACQ_REL,
+						__ATOMIC_RELAXED))
+		return -EAGAIN;
+	return 0;
+}
+
 static int walk_fault(struct amd_fault *fault, unsigned flags)
 {
 	*fault = (struct amd_fault){.code = AMD_IO_PAGE_FAULT, .flags = flags};
 	return -EACCES;
 }
 
+/*
+ * The entries that lead to a leaf, the leaf last: 0 when they are marked. They are marked only once
+ * the access is allowed, and D goes with the leaf alone.
+ */
+struct trail {
+	unsigned count;
+	struct amd_used_entry entry[AMD_LEVELS_MAX];
+};
+
+static int trail_mark(const struct guest_memory *gm, const struct trail *trail, uint64_t marks)
+{
+	for (unsigned i = 0; i < trail->count; i++) {
+		bool last = i + 1 == trail->count;
+
+		if (amd_entry_mark(gm, &trail->entry[i], last ? marks : marks & AMD_PTE_A))
+			return -EAGAIN;
+	}
+	return 0;
+}
+
 /* The level falls with every turn: a table that points to itself ends the walk. */
-int amd_walk_translate(const struct guest_memory *gm, const struct amd_device_state *state,
-		       uint64_t iova, unsigned access, struct amd_leaf *leaf,
-		       struct amd_fault *fault)
+static int walk_once(const struct guest_memory *gm, const struct amd_device_state *state,
+		     uint64_t iova, unsigned access, struct amd_leaf *leaf, struct trail *trail,
+		     struct amd_fault *fault)
 {
 	unsigned level = state->mode, shift = 0, next = 0;
 	uint64_t table = state->root;
 
+	trail->count = 0;
 	leaf->prot = state->prot;
 	if (level < AMD_LEVELS_MAX && iova >> amd_level_span(level))
 		return walk_fault(fault, 0);
@@ -82,6 +116,8 @@ int amd_walk_translate(const struct guest_memory *gm, const struct amd_device_st
 			return walk_fault(fault, 0);
 		if (kind == AMD_PTE_BAD_RESERVED)
 			return walk_fault(fault, AMD_EVENT_PR | AMD_EVENT_RZ);
+		trail->entry[trail->count++] =
+			(struct amd_used_entry){.gpa = table + index * 8, .value = pte};
 		leaf->prot &= amd_pte_prot(pte);
 		if (access & ~leaf->prot)
 			return walk_fault(fault, AMD_EVENT_PR | AMD_EVENT_PE);
@@ -98,4 +134,28 @@ int amd_walk_translate(const struct guest_memory *gm, const struct amd_device_st
 		level = next;
 		table = pte & AMD_PTE_ADDR;
 	}
+}
+
+int amd_walk_translate(const struct guest_memory *gm, const struct amd_device_state *state,
+		       uint64_t iova, unsigned access, struct amd_leaf *leaf,
+		       struct amd_fault *fault)
+{
+	const uint64_t marks = amd_host_marks(state, access);
+	struct trail trail;
+
+	for (unsigned i = 0; i < AMD_WALK_TRIES; i++) {
+		int ret = walk_once(gm, state, iova, access, leaf, &trail, fault);
+
+		if (ret)
+			return ret;
+		if (trail_mark(gm, &trail, marks))
+			continue;
+		leaf->cached = leaf->prot;
+		/* The first write must come here again. */
+		if (state->had == AMD_HAD_ACCESSED_DIRTY &&
+		    !((trail.entry[trail.count - 1].value | marks) & AMD_PTE_D))
+			leaf->cached &= ~(unsigned)DMA_WRITE;
+		return 0;
+	}
+	return walk_fault(fault, 0);
 }

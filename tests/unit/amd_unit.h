@@ -47,7 +47,9 @@
 #define C_CWINT	  BIT(4)
 #define C_COH	  BIT(10)
 #define C_CMD	  BIT(12)
+#define C_GT	  BIT(16)
 #define C_GA	  BIT(17)
+#define C_TRP	  BIT(58)
 #define C_XT	  BIT(50)
 #define C_XTINT	  BIT(51)
 #define C_RUNNING (C_IOMMU | C_EVT | C_CMD | C_COH)
@@ -80,7 +82,7 @@ static inline void put64(struct unit *u, uint64_t gpa, uint64_t value)
 
 static inline uint64_t get64(struct unit *u, uint64_t gpa)
 {
-	uint64_t value;
+	uint64_t value = 0;
 
 	cr_assert_eq(guest_memory_load64(&u->gm, gpa, &value), 0);
 	return value;
@@ -147,10 +149,10 @@ static inline uint8_t *unit_ram(uint64_t size)
 }
 
 /* A unit with registers as after power-on. */
-static inline void unit_new(struct unit *u, uint64_t efr)
+static inline void unit_new_features(struct unit *u, uint64_t efr, uint64_t efr2)
 {
 	struct amd_iommu_config config = {
-		.memory = &u->gm, .features = {efr, 0}, .devid = UNIT_BDF};
+		.memory = &u->gm, .features = {efr, efr2}, .devid = UNIT_BDF};
 
 	*u = (struct unit){.next_table = TABLES};
 	u->gm.count = 2;
@@ -166,6 +168,11 @@ static inline void unit_new(struct unit *u, uint64_t efr)
 	amd_iommu_engine_listen(u->e, &u->listener);
 }
 
+static inline void unit_new(struct unit *u, uint64_t efr)
+{
+	unit_new_features(u, efr, 0);
+}
+
 static inline void unit_free(struct unit *u)
 {
 	amd_iommu_engine_unlisten(u->e, &u->listener);
@@ -175,13 +182,19 @@ static inline void unit_free(struct unit *u)
 }
 
 /* The same with a full device table, 512-entry rings, and CONTROL set. */
-static inline void unit_start(struct unit *u, uint64_t control)
+static inline void unit_start_features(struct unit *u, uint64_t efr, uint64_t efr2,
+				       uint64_t control)
 {
-	unit_new(u, AMD_IOMMU_EFR_DEFAULT);
+	unit_new_features(u, efr, efr2);
 	reg_set(u, R_DEVTAB, DEVTAB | 0x1ff);
 	reg_set(u, R_CMD_BASE, CMDBUF | 9ull << 56);
 	reg_set(u, R_EVT_BASE, EVTLOG | 9ull << 56);
 	reg_set(u, R_CONTROL, control);
+}
+
+static inline void unit_start(struct unit *u, uint64_t control)
+{
+	unit_start_features(u, AMD_IOMMU_EFR_DEFAULT, 0, control);
 }
 
 static inline void dte_set(struct unit *u, uint16_t devid, uint64_t q0, uint64_t q1, uint64_t q2,
@@ -246,6 +259,13 @@ static inline void expect_event(struct unit *u, const char *what, uint64_t word0
 static inline uint64_t event_word(unsigned code, unsigned flags, uint16_t domain, uint16_t devid)
 {
 	return (uint64_t)code << 60 | (uint64_t)flags << 48 | (uint64_t)domain << 32 | devid;
+}
+
+/* With GN: a PASID instead of the domain. */
+static inline uint64_t guest_event_word(unsigned code, unsigned flags, uint32_t pasid,
+					uint16_t devid)
+{
+	return event_word(code, flags | 1, pasid & 0xffff, devid) | (uint64_t)(pasid >> 16) << 16;
 }
 
 static inline uint64_t table_new(struct unit *u)

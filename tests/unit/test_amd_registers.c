@@ -69,35 +69,75 @@ Test(amd_registers, no_such_register)
 /* Features that the engine does not have are not promised to the guest. */
 Test(amd_registers, features)
 {
-	static const uint64_t bad[] = {BIT(0), BIT(1), BIT(4), BIT(8), BIT(9), 3ull << 10, BIT(63)};
+	static const struct {
+		uint64_t efr, efr2;
+		bool implemented;
+	} cases[] = {
+		{BIT(0), 0, false},
+		{BIT(1), 0, false},
+		{BIT(8), 0, false},
+		{BIT(9), 0, false},
+		{BIT(63), 0, false},
+		{3ull << 10, 0, false},		  /* HATS: no levels */
+		{BIT(4), 0, true},		  /* GT */
+		{BIT(4) | 1ull << 12, 0, true},	  /* GATS: 5 levels */
+		{BIT(4) | 2ull << 12, 0, false},  /* reserved */
+		{BIT(4) | 2ull << 14, 0, true},	  /* GLX: 3 levels */
+		{BIT(4) | 3ull << 14, 0, false},  /* reserved */
+		{BIT(4) | 15ull << 32, 0, true},  /* PASmax */
+		{BIT(4) | 16ull << 32, 0, false}, /* rule 10 */
+		{BIT(4), BIT(3), true},		  /* GCR3TRPMode */
+		{BIT(4), BIT(2), false},	  /* TMPM */
+		{BIT(4) | BIT(48) | BIT(37), 0, true},
+		{BIT(49), 0, true},	      /* HA */
+		{BIT(49) | BIT(52), 0, true}, /* HD */
+		{BIT(52), 0, false},	      /* HD without HA */
+		/* Of guest tables, without GT */
+		{1ull << 12, 0, false},
+		{1ull << 14, 0, false},
+		{1ull << 32, 0, false},
+		{BIT(37), 0, false},
+		{BIT(48), 0, false},
+		{BIT(50), 0, false},
+		{0, BIT(3), false},
+		{AMD_IOMMU_EFR_V2, AMD_IOMMU_EFR2_V2, true},
+	};
 	struct guest_memory gm = {0};
 	struct amd_iommu_config config = {.memory = &gm};
 	struct amd_iommu_engine *e = NULL;
 
-	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
-		config.features.efr = AMD_IOMMU_EFR_DEFAULT | bad[i];
-		cr_assert_eq(amd_iommu_engine_new(&config, &e), -EOPNOTSUPP, "EFR bit set %lx",
-			     bad[i]);
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		int ret;
+
+		config.features.efr = AMD_IOMMU_EFR_DEFAULT | cases[i].efr;
+		config.features.efr2 = cases[i].efr2;
+		ret = amd_iommu_engine_new(&config, &e);
+		cr_assert_eq(ret, cases[i].implemented ? 0 : -EOPNOTSUPP, "EFR %lx, EFR2 %lx",
+			     cases[i].efr, cases[i].efr2);
+		if (!ret)
+			amd_iommu_engine_free(e);
 	}
-	config.features = (struct amd_iommu_features){AMD_IOMMU_EFR_DEFAULT, BIT(3)};
-	cr_assert_eq(amd_iommu_engine_new(&config, &e), -EOPNOTSUPP);
 }
 
 /* Reference 10.2 case 33. */
 Test(amd_registers, control_bits_follow_features)
 {
 	static const struct {
-		uint64_t efr, control;
+		uint64_t efr, efr2, control;
 	} cases[] = {
-		{0x8cc, 0x000c000000021fff & ~(BIT(0) | BIT(2) | BIT(12))},
-		{0x848, 0x0000000000001fff & ~(BIT(0) | BIT(2) | BIT(12))},
-		{0x848 | BIT(7), 0x0000000000021fff & ~(BIT(0) | BIT(2) | BIT(12))},
+		{0x8cc, 0, 0x000c000000021fff & ~(BIT(0) | BIT(2) | BIT(12))},
+		{0x848, 0, 0x0000000000001fff & ~(BIT(0) | BIT(2) | BIT(12))},
+		{0x848 | BIT(7), 0, 0x0000000000021fff & ~(BIT(0) | BIT(2) | BIT(12))},
+		{0x858, 0, 0x0000000000011fff & ~(BIT(0) | BIT(2) | BIT(12))},
+		{0x858 | BIT(50), 0, 0x0000200000011fff & ~(BIT(0) | BIT(2) | BIT(12))},
+		{0x848 | BIT(49), 0, 0x0000c00000001fff & ~(BIT(0) | BIT(2) | BIT(12))},
+		{0x858, BIT(3), 0x0400000000011fff & ~(BIT(0) | BIT(2) | BIT(12))},
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
 		struct unit u;
 
-		unit_new(&u, cases[i].efr);
+		unit_new_features(&u, cases[i].efr, cases[i].efr2);
 		reg_set(&u, R_CONTROL, ~(BIT(0) | BIT(2) | BIT(12)));
 		cr_assert_eq(reg_get(&u, R_CONTROL), cases[i].control, "EFR %lx: %lx", cases[i].efr,
 			     reg_get(&u, R_CONTROL));

@@ -98,6 +98,72 @@ Test(amd_threads, pages)
 	unit_free(&r.u);
 }
 
+/* The same by a guest table, whose entries the unit writes at the same time. */
+static void change_guest_page(struct race *r, unsigned round)
+{
+	pte_set(&r->u, TABLES + 3 * 4096, 1, IOVA, round_page(round) | 7);
+	cmd(&r->u, 3ull << 60 | 7ull << 32, IOVA | BIT(2));
+}
+
+Test(amd_threads, guest_pages)
+{
+	static struct race r;
+
+	unit_start_features(&r.u, AMD_IOMMU_EFR_V2, 0, C_RUNNING | C_GT);
+	put64(&r.u, INTTAB, TABLES | 1);
+	for (unsigned level = 4; level > 1; level--)
+		pte_set(&r.u, TABLES + (4 - level) * 4096, level, IOVA,
+			(TABLES + (5 - level) * 4096) | 7);
+	pte_set(&r.u, TABLES + 3 * 4096, 1, IOVA, round_page(0) | 7);
+	dte_set(&r.u, DEV, 3 | BIT(54) | BIT(55) | RW_BITS | (INTTAB >> 12 & 7) << 58,
+		7 | (INTTAB >> 15 & 0xffff) << 16, 0, 0);
+	cr_assert_eq(amd_iommu_dma_space_new(r.u.e, DEV, &r.ds), 0);
+	race_run(&r, change_guest_page, translate);
+	amd_iommu_dma_space_free(r.ds);
+	unit_free(&r.u);
+}
+
+/*
+ * The halves of an entry change in the order that software uses, between a table of 4 levels for
+ * which the number of levels (in the other half) must be 4, and one of 5.
+ */
+static void change_depth(struct race *r, unsigned round)
+{
+	const uint64_t gcr3 = INTTAB + round % 2 * 4096, at = DEVTAB + DEV * 32;
+
+	put128(&r->u, at, 3 | 1 << 9 | TABLES | RW_BITS, 7);
+	put128(&r->u, at + 16, (uint64_t)(round % 2) << 54, 0);
+	put128(&r->u, at, 3 | BIT(54) | BIT(55) | RW_BITS | (gcr3 >> 12 & 7) << 58,
+	       7 | (gcr3 >> 15 & 0xffff) << 16);
+	inv_devtab(&r->u, DEV);
+}
+
+Test(amd_threads, guest_depths)
+{
+	static struct race r;
+	uint64_t table;
+
+	unit_start_features(&r.u, AMD_IOMMU_EFR_V2, 0, C_RUNNING | C_GT);
+	/* In between: a host table, to the first page. */
+	pte_set(&r.u, table_new(&r.u), 1, IOVA, round_page(0) | RW_BITS | 1);
+	for (unsigned depth = 0; depth < 2; depth++) {
+		table = table_new(&r.u);
+		put64(&r.u, INTTAB + depth * 4096, table | 1);
+		for (unsigned level = 4 + depth; level > 1; level--) {
+			uint64_t next = table_new(&r.u);
+
+			pte_set(&r.u, table, level, IOVA, next | 7);
+			table = next;
+		}
+		pte_set(&r.u, table, 1, IOVA, round_page(depth) | 7);
+	}
+	change_depth(&r, 0);
+	cr_assert_eq(amd_iommu_dma_space_new(r.u.e, DEV, &r.ds), 0);
+	race_run(&r, change_depth, translate);
+	amd_iommu_dma_space_free(r.ds);
+	unit_free(&r.u);
+}
+
 static void change_domain(struct race *r, unsigned round)
 {
 	put128(&r->u, DEVTAB + DEV * 32, 3 | 1 << 9 | (TABLES + round % 2 * 4096) | RW_BITS,
