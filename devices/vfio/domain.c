@@ -53,8 +53,14 @@ static void follower_attach(struct vfio_follow *follow, struct vfio_follower *f,
 
 static bool state_same(const struct amd_device_state *a, const struct amd_device_state *b)
 {
-	return a->kind == b->kind && a->domain == b->domain && a->prot == b->prot &&
-	       (a->kind != AMD_TRANSLATION_V1 || (a->root == b->root && a->mode == b->mode));
+	if (a->kind != b->kind || a->domain != b->domain || a->prot != b->prot)
+		return false;
+	if (amd_device_has_tables(a) &&
+	    (a->mode != b->mode || (a->mode && (a->root != b->root || a->had != b->had))))
+		return false;
+	return a->kind != AMD_TRANSLATION_V2 ||
+	       (a->gcr3 == b->gcr3 && a->gcr3_gpa == b->gcr3_gpa &&
+		a->gcr3_levels == b->gcr3_levels && a->guest_levels == b->guest_levels);
 }
 
 static struct vfio_domain *domain_get(struct vfio_follow *follow,
@@ -208,7 +214,7 @@ void vfio_follow_pages_changed(struct vfio_follow *follow, uint16_t domain, uint
 {
 	pthread_mutex_lock(&follow->lock);
 	for (struct vfio_domain *d = follow->domains; d; d = d->next) {
-		if (d->shadow.state.kind == AMD_TRANSLATION_V1 && d->shadow.state.domain == domain)
+		if (amd_device_has_tables(&d->shadow.state) && d->shadow.state.domain == domain)
 			domain_sync(follow, d, iova, last);
 	}
 	pthread_mutex_unlock(&follow->lock);

@@ -126,7 +126,7 @@ static int shadow_read(struct vfio_shadow *shadow, uint64_t iova, uint64_t last,
 {
 	const struct guest_memory *gm = shadow->dma->memory;
 
-	if (shadow->state.kind == AMD_TRANSLATION_V1)
+	if (amd_device_has_tables(&shadow->state))
 		return shadow->dma->ops->walk(shadow->dma, &shadow->state, iova, last,
 					      VFIO_SHADOW_WALK_MAX, piece_visit, list);
 

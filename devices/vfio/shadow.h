@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Shadowing the guest's v1 IOMMU tables into kernel I/O address spaces.
+ * Shadowing the guest's IOMMU tables, v1 and v2, into kernel I/O address spaces.
  *
  *   vfio_chunk_tree  the mappings that one IOAS holds now, by IOVA
  *   vfio_shadow      one IOAS that mirrors one guest translation domain

@@ -210,6 +210,41 @@ Test(vfio_shadow, switching_domains)
 		BASE);
 }
 
+Test(vfio_shadow, guest_tables)
+{
+	struct amd_device_state state = v2(9, 0x5000);
+	uint32_t ioas;
+
+	leaf(0x10000, 0x100000, PAGE, RW);
+	ioas = move(0, state);
+	cr_assert_gt(ioas, BLOCKED);
+	expect_mirror(ioas);
+	leaf(0x20000, 0x200000, PAGE, RW);
+	vfio_follow_pages_changed(&follow, 9, 0x20000, 0x20fff);
+	expect_mirror(ioas);
+	cr_assert_eq(map_calls, 2);
+	cr_assert_eq(move(1, state), ioas, "one domain, one mirror");
+	/* Whatever makes it other tables makes it another mirror. */
+	cr_assert_neq(move(1, v1(9, 0x5000)), ioas);
+	cr_assert_neq(move(1, v2(9, 0x6000)), ioas);
+	state.guest_levels = 5;
+	cr_assert_neq(move(1, state), ioas);
+	state = v2(9, 0x5000);
+	state.gcr3_levels = 2;
+	cr_assert_neq(move(1, state), ioas);
+	state = v2(9, 0x5000);
+	state.gcr3_gpa = true;
+	cr_assert_neq(move(1, state), ioas);
+	state = v2(9, 0x5000);
+	state.mode = 3;
+	state.root = 0x7000;
+	cr_assert_neq(move(1, state), ioas, "nested");
+	state = v1(9, 0x5000);
+	state.had = 3;
+	ioas = move(0, v1(9, 0x5000));
+	cr_assert_neq(move(1, state), ioas, "only one of them keeps D");
+}
+
 Test(vfio_shadow, identity_with_permissions)
 {
 	uint32_t ioas = move(
