@@ -93,8 +93,10 @@ static const struct property cpus_properties[] = {{"count", PROPERTY_NUMBER, con
 						  {0}};
 static const struct property serial_properties[] = {
 	{"output", PROPERTY_TEXT, config_set_serial, NULL}, {0}};
-static const struct property viommu_properties[] = {
-	{"type", PROPERTY_TEXT, NULL, "type"}, {"accel", PROPERTY_TEXT, NULL, "accel"}, {0}};
+static const struct property viommu_properties[] = {{"type", PROPERTY_TEXT, NULL, "type"},
+						    {"accel", PROPERTY_TEXT, NULL, "accel"},
+						    {"features", PROPERTY_TEXT, NULL, "features"},
+						    {0}};
 static const struct property disk_properties[] = {{"path", PROPERTY_PATH, NULL, "path"},
 						  {"readonly", PROPERTY_FLAG, NULL, "readonly"},
 						  {"iommu", PROPERTY_FLAG, NULL, "iommu"},

@@ -113,10 +113,14 @@ static void viommu_destroy(struct machine *m)
 	m->private[VIOMMU_ORDER] = NULL;
 }
 
+static const struct amd_iommu_features profile[] = {
+	[VIOMMU_FEATURES_BASIC] = {.efr = AMD_IOMMU_EFR_DEFAULT, .efr2 = AMD_IOMMU_EFR2_DEFAULT},
+	[VIOMMU_FEATURES_V2] = {.efr = AMD_IOMMU_EFR_V2, .efr2 = AMD_IOMMU_EFR2_V2},
+};
+
 static int viommu_create(struct machine *m)
 {
-	static const struct amd_iommu_features features = {.efr = AMD_IOMMU_EFR_DEFAULT,
-							   .efr2 = AMD_IOMMU_EFR2_DEFAULT};
+	const struct amd_iommu_features features = profile[m->config->viommu_features];
 	struct amd_viommu_config front = {
 		.window = MACHINE_IOMMU_WINDOW,
 		.mmio = &m->mmio,

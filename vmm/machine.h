@@ -56,6 +56,7 @@
 
 enum serial_kind { SERIAL_STDIO, SERIAL_FILE, SERIAL_OFF };
 enum machine_iommufd { MACHINE_IOMMUFD_KERNEL, MACHINE_IOMMUFD_SOFT };
+enum viommu_features { VIOMMU_FEATURES_BASIC, VIOMMU_FEATURES_V2 };
 enum viommu_accel { VIOMMU_ACCEL_AUTO, VIOMMU_ACCEL_HW, VIOMMU_ACCEL_SOFT };
 
 struct disk_config {
@@ -80,6 +81,7 @@ struct machine_config {
 	unsigned vfios;
 	bool viommu;
 	enum viommu_accel accel;
+	enum viommu_features viommu_features;
 	enum machine_iommufd iommufd;
 	int iommufd_fd; /* pre-opened /dev/iommu or -1 */
 	unsigned viommu_command_nr;

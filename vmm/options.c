@@ -262,9 +262,22 @@ static int viommu_accel(void *target, const char *value)
 	return 0;
 }
 
+static int viommu_features(void *target, const char *value)
+{
+	static const struct choice profiles[] = {
+		{"basic", VIOMMU_FEATURES_BASIC}, {"v2", VIOMMU_FEATURES_V2}, {0}};
+	int profile = choose("viommu features", value, profiles);
+
+	if (profile < 0)
+		return -EPERM; /* said already */
+	((struct machine_config *)target)->viommu_features = (enum viommu_features)profile;
+	return 0;
+}
+
 int config_set_viommu(struct machine_config *config, const char *text)
 {
-	static const struct key keys[] = {{"type", viommu_kind}, {"accel", viommu_accel}, {0}};
+	static const struct key keys[] = {
+		{"type", viommu_kind}, {"accel", viommu_accel}, {"features", viommu_features}, {0}};
 	int rc;
 
 	config->viommu = false;
@@ -440,7 +453,7 @@ const struct option_def run_options[] = {
 	{"vfio", "DEVICE|fd=N[,iommu=on]",
 	 "Assign a PCI device: BDF, sysfs directory or /dev/vfio/devices/vfioN; may be repeated",
 	 config_add_vfio},
-	{"viommu", "amd[,accel=auto|hw|soft]",
+	{"viommu", "amd[,accel=auto|hw|soft][,features=basic|v2]",
 	 "Show the guest an AMD IOMMU; devices with iommu=on are behind it", config_set_viommu},
 	{"iommufd", "kernel|soft[,fd=N]",
 	 "Whose iommufd assigned devices use; fd passes an open /dev/iommu", config_set_iommufd},

@@ -26,14 +26,15 @@ nvme() { # SECONDS JOB OPTION...
 	nvme_seconds=$1 nvme_job=$2
 	shift 2
 	inside "$nvme_seconds" sh -c '
-		postern=$1 kernel=$2 initrd=$3 job=$4 iommu=$5
-		shift 5
+		postern=$1 kernel=$2 initrd=$3 job=$4 iommu=$5 cmdline=$6
+		shift 6
 		exec "$postern" run --kernel "$kernel/vmlinux" --initrd "$initrd" --memory 384M --stats \
 			--vfio "$POSTERN_BDF_NVME$iommu" \
-			--cmdline "console=ttyS0 panic=-1 postern.disk=/dev/nvme0n1 postern.job=$job" "$@"
-	' sh "$O/postern" "$kernel" "$initrd" "$nvme_job" "$iommu" "$@"
+			--cmdline "console=ttyS0 panic=-1 postern.disk=/dev/nvme0n1 postern.job=$job $cmdline" "$@"
+	' sh "$O/postern" "$kernel" "$initrd" "$nvme_job" "$iommu" "$cmdline" "$@"
 }
 
+cmdline=
 for cpus in 1 4; do
 	for iommu in "" ",iommu=on"; do
 		name="NVMe, $cpus vCPU${iommu:+, iommu=on}"
@@ -61,7 +62,19 @@ for cpus in 1 4; do
 	done
 done
 
-iommu=,iommu=on
+# The guest's v2 tables are mirrored like its v1 tables.
+name="NVMe, v2 tables"
+iommu=,iommu=on cmdline=amd_iommu=pgtbl_v2
+nvme 240 assigned --viommu amd,features=v2
+ok "$name: powers off with status 0" $?
+[ "$(said 'sha256 written ')" = "$(file_sum "$disk" written)" ]
+ok "$name: the host sees what the guest wrote" $?
+clean_log && grep -q 'AMD-Vi: V2 page table enabled' "$work/log"
+ok "$name: the guest uses them, without a warning" $?
+[ "$(counter vfio.maps)" -gt 0 ] && [ "$(counter vfio.failures)" = 0 ]
+ok "$name: guest mappings reached the kernel's page tables" $?
+cmdline=
+
 image "$disk.new" 64M >/dev/null
 cat "$disk.new" >"$disk"
 nvme 300 persist --viommu amd

@@ -68,6 +68,20 @@ for loop in uring poll; do
 	done
 done
 
+name="virtio-blk, v2 tables"
+disk=$scratch/disk-v2.img
+given=$(image "$disk" 48M)
+guest 150 disk "amd_iommu=pgtbl_v2 postern.disk=/dev/vda" --memory 256M \
+	--viommu amd,features=v2 --disk "path=$disk,iommu=on"
+ok "$name: powers off with status 0" $?
+[ "$(said 'sha256 from-host ')" = "$given" ] &&
+	[ "$(said 'sha256 written ')" = "$(file_sum "$disk" written)" ]
+ok "$name: guest and host read what the other wrote" $?
+clean_log && grep -q 'AMD-Vi: V2 page table enabled' "$work/log"
+ok "$name: the guest uses them, without a warning" $?
+[ "$(counter viommu.walks)" -gt 0 ] && [ "$(counter viommu.faults)" = 0 ]
+ok "$name: the disk's addresses were translated, without a fault" $?
+
 disk=$scratch/ro.img
 given=$(image "$disk" 16M)
 before=$(sha256sum <"$disk")

@@ -31,18 +31,19 @@ Test(machine_file, everything)
 {
 	struct machine_config c;
 
-	cr_assert_eq(read_source(&c, COMPATIBLE
-				 "chosen { postern,kernel = \"k\"; postern,initrd = \"/abs/i\";"
-				 " bootargs = \"quiet\"; postern,guest-fdt; postern,event-loop = "
-				 "\"poll\"; };\n"
-				 "memory { size = \"256M\"; };\n"
-				 "cpus { count = <3>; };\n"
-				 "serial { output = \"off\"; };\n"
-				 "viommu { type = \"amd\"; accel = \"soft\"; };\n"
-				 "disk@0 { path = \"a\"; readonly; };\n"
-				 "disk@1 { path = \"b\"; iommu; };\n"
-				 "vfio@0 { device = \"0000:01:00.0\"; iommu; };\n"),
-		     0);
+	cr_assert_eq(
+		read_source(&c, COMPATIBLE
+			    "chosen { postern,kernel = \"k\"; postern,initrd = \"/abs/i\";"
+			    " bootargs = \"quiet\"; postern,guest-fdt; postern,event-loop = "
+			    "\"poll\"; };\n"
+			    "memory { size = \"256M\"; };\n"
+			    "cpus { count = <3>; };\n"
+			    "serial { output = \"off\"; };\n"
+			    "viommu { type = \"amd\"; accel = \"soft\"; features = \"v2\"; };\n"
+			    "disk@0 { path = \"a\"; readonly; };\n"
+			    "disk@1 { path = \"b\"; iommu; };\n"
+			    "vfio@0 { device = \"0000:01:00.0\"; iommu; };\n"),
+		0);
 	cr_expect_str_eq(c.kernel, "/tmp/k"); /* relative to the file */
 	cr_expect_str_eq(c.initrd, "/abs/i");
 	cr_expect_str_eq(c.cmdline, "quiet");
@@ -52,6 +53,7 @@ Test(machine_file, everything)
 	cr_expect_eq(c.cpus, 3);
 	cr_expect_eq(c.serial, SERIAL_OFF);
 	cr_expect(c.viommu && c.accel == VIOMMU_ACCEL_SOFT);
+	cr_expect_eq(c.viommu_features, VIOMMU_FEATURES_V2);
 	cr_assert_eq(c.disks, 2);
 	cr_expect_str_eq(c.disk[0].path, "/tmp/a");
 	cr_expect(c.disk[0].readonly && !c.disk[0].iommu);

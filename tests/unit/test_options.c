@@ -62,8 +62,8 @@ Test(options, a_whole_command_line)
 	cr_assert_eq(PARSE(&c, "--kernel", "k", "--initrd=i", "--memory", "1G,hugepages=on",
 			   "--cpus", "4", "--disk", "path=a.img,readonly=on",
 			   "--disk=path=b=c,iommu=on", "--vfio", "0000:01:00.0,iommu=on", "--vfio",
-			   "fd=7", "--viommu", "amd,accel=soft", "--event-loop", "poll", "--serial",
-			   "file=log", "--stats"),
+			   "fd=7", "--viommu", "amd,accel=soft,features=v2", "--event-loop", "poll",
+			   "--serial", "file=log", "--stats"),
 		     0);
 	cr_expect_str_eq(c.kernel, "k");
 	cr_expect_str_eq(c.initrd, "i");
@@ -80,6 +80,7 @@ Test(options, a_whole_command_line)
 	cr_expect(c.vfio[0].iommu && c.vfio[0].fd == -1);
 	cr_expect(!c.vfio[1].path && c.vfio[1].fd == 7 && !c.vfio[1].iommu);
 	cr_expect(c.viommu && c.accel == VIOMMU_ACCEL_SOFT);
+	cr_expect_eq(c.viommu_features, VIOMMU_FEATURES_V2);
 	cr_expect_eq(c.loop, EVENT_LOOP_POLL);
 	cr_expect(c.serial == SERIAL_FILE && !strcmp(c.serial_path, "log"));
 	cr_expect(c.stats);
@@ -112,6 +113,7 @@ Test(options, refusals, .init = cr_redirect_stderr)
 		{"--kernel", "k", "--vfio", "00:03.0,iommu=on"}, /* no vIOMMU */
 		{"--kernel", "k", "--viommu", "intel"},
 		{"--kernel", "k", "--viommu", "amd,accel=warp"},
+		{"--kernel", "k", "--viommu", "amd,features=v3"},
 		{"--kernel", "k", "--iommufd", "none"},
 		{"--kernel", "k", "--event-loop", "epoll"},
 		{"--kernel", "k", "--serial", "file="},
