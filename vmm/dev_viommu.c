@@ -116,6 +116,7 @@ static void viommu_destroy(struct machine *m)
 static const struct amd_iommu_features profile[] = {
 	[VIOMMU_FEATURES_BASIC] = {.efr = AMD_IOMMU_EFR_DEFAULT, .efr2 = AMD_IOMMU_EFR2_DEFAULT},
 	[VIOMMU_FEATURES_V2] = {.efr = AMD_IOMMU_EFR_V2, .efr2 = AMD_IOMMU_EFR2_V2},
+	[VIOMMU_FEATURES_FULL] = {.efr = AMD_IOMMU_EFR_FULL, .efr2 = AMD_IOMMU_EFR2_FULL},
 };
 
 static int viommu_create(struct machine *m)

@@ -56,7 +56,7 @@
 
 enum serial_kind { SERIAL_STDIO, SERIAL_FILE, SERIAL_OFF };
 enum machine_iommufd { MACHINE_IOMMUFD_KERNEL, MACHINE_IOMMUFD_SOFT };
-enum viommu_features { VIOMMU_FEATURES_BASIC, VIOMMU_FEATURES_V2 };
+enum viommu_features { VIOMMU_FEATURES_BASIC, VIOMMU_FEATURES_V2, VIOMMU_FEATURES_FULL };
 enum viommu_accel { VIOMMU_ACCEL_AUTO, VIOMMU_ACCEL_HW, VIOMMU_ACCEL_SOFT };
 
 struct disk_config {

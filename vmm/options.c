@@ -264,8 +264,10 @@ static int viommu_accel(void *target, const char *value)
 
 static int viommu_features(void *target, const char *value)
 {
-	static const struct choice profiles[] = {
-		{"basic", VIOMMU_FEATURES_BASIC}, {"v2", VIOMMU_FEATURES_V2}, {0}};
+	static const struct choice profiles[] = {{"basic", VIOMMU_FEATURES_BASIC},
+						 {"v2", VIOMMU_FEATURES_V2},
+						 {"full", VIOMMU_FEATURES_FULL},
+						 {0}};
 	int profile = choose("viommu features", value, profiles);
 
 	if (profile < 0)
@@ -453,7 +455,7 @@ const struct option_def run_options[] = {
 	{"vfio", "DEVICE|fd=N[,iommu=on]",
 	 "Assign a PCI device: BDF, sysfs directory or /dev/vfio/devices/vfioN; may be repeated",
 	 config_add_vfio},
-	{"viommu", "amd[,accel=auto|hw|soft][,features=basic|v2]",
+	{"viommu", "amd[,accel=auto|hw|soft][,features=basic|v2|full]",
 	 "Show the guest an AMD IOMMU; devices with iommu=on are behind it", config_set_viommu},
 	{"iommufd", "kernel|soft[,fd=N]",
 	 "Whose iommufd assigned devices use; fd passes an open /dev/iommu", config_set_iommufd},

@@ -62,7 +62,9 @@ static bool features_implemented(const struct amd_iommu_features *features)
 			       AMD_EFR_GA_SUP | AMD_EFR_HATS | AMD_EFR_HA_SUP | AMD_EFR_HD_SUP |
 			       guest;
 
-	if (efr & ~known || efr2 & ~AMD_EFR2_GCR3_TRP_MODE_SUP)
+	if (efr & ~known || efr2 & ~(AMD_EFR2_GCR3_TRP_MODE_SUP | AMD_EFR2_NUM_INT_REMAP_SUP))
+		return false;
+	if (FIELD_GET(AMD_EFR2_NUM_INT_REMAP_SUP, efr2) > AMD_NUM_INT_REMAP_2048)
 		return false;
 	if (!(efr & AMD_EFR_GT_SUP) && (efr & guest || efr2 & AMD_EFR2_GCR3_TRP_MODE_SUP))
 		return false;

@@ -37,6 +37,9 @@ struct amd_iommu_features {
  */
 #define AMD_IOMMU_EFR_V2  UINT64_C(0x0017002f000058dc)
 #define AMD_IOMMU_EFR2_V2 UINT64_C(0x8)
+/* All that this engine has: also 2048 interrupt remapping entries a device. */
+#define AMD_IOMMU_EFR_FULL  AMD_IOMMU_EFR_V2
+#define AMD_IOMMU_EFR2_FULL UINT64_C(0x108)
 
 enum amd_translation {
 	AMD_TRANSLATION_BLOCKED,  /* no DMA */

@@ -113,9 +113,41 @@ static int special_remap(uint64_t dte, uint64_t pass, const struct msi_msg *msg,
 	return 0;
 }
 
+/* What IntCtl says about fixed and arbitrated interrupts. */
+static int controlled_remap(struct amd_iommu_engine *e, uint64_t dte, const struct msi_msg *msg,
+			    struct msi_msg *out, struct amd_fault *fault)
+{
+	switch ((enum amd_int_ctl)FIELD_GET(AMD_DTE2_INT_CTL, dte)) {
+	case AMD_INT_CTL_ABORT:
+		return -EACCES;
+	case AMD_INT_CTL_FORWARD:
+		*out = *msg;
+		return 0;
+	case AMD_INT_CTL_REMAP:
+		return table_remap(e, dte, msg, out, fault);
+	case AMD_INT_CTL_RESERVED:
+		break;
+	}
+	*fault = (struct amd_fault){.code = AMD_ILLEGAL_DEV_TABLE_ENTRY, .flags = AMD_EVENT_RZ};
+	return -EACCES;
+}
+
+/*
+ * Of 2048 entries the index takes the place of the delivery mode, too: a message says with DM that
+ * it is of that kind.
+ */
+static bool index_of_11_bits(const struct amd_iommu_engine *e, const struct msi_msg *msg)
+{
+	return FIELD_GET(AMD_CONTROL_NUM_INT_REMAP, amd_reg(e, AMD_REG_CONTROL)) ==
+		       AMD_NUM_INT_REMAP_2048 &&
+	       msg->addr & AMD_MSI_ADDR_DM;
+}
+
 static int dte_remap(struct amd_iommu_engine *e, uint64_t dte, const struct msi_msg *msg,
 		     struct msi_msg *out, struct amd_fault *fault)
 {
+	if (index_of_11_bits(e, msg))
+		return controlled_remap(e, dte, msg, out, fault);
 	switch ((enum amd_delivery)FIELD_GET(AMD_MSI_DATA_MODE, msg->data)) {
 	case AMD_DELIVERY_SMI:
 		*out = *msg;
@@ -133,20 +165,7 @@ static int dte_remap(struct amd_iommu_engine *e, uint64_t dte, const struct msi_
 	case AMD_DELIVERY_ARBITRATED:
 		break;
 	}
-
-	switch ((enum amd_int_ctl)FIELD_GET(AMD_DTE2_INT_CTL, dte)) {
-	case AMD_INT_CTL_ABORT:
-		return -EACCES;
-	case AMD_INT_CTL_FORWARD:
-		*out = *msg;
-		return 0;
-	case AMD_INT_CTL_REMAP:
-		return table_remap(e, dte, msg, out, fault);
-	case AMD_INT_CTL_RESERVED:
-		break;
-	}
-	*fault = (struct amd_fault){.code = AMD_ILLEGAL_DEV_TABLE_ENTRY, .flags = AMD_EVENT_RZ};
-	return -EACCES;
+	return controlled_remap(e, dte, msg, out, fault);
 }
 
 int amd_iommu_engine_remap(struct amd_iommu_engine *e, uint16_t devid, const struct msi_msg *msg,

@@ -74,6 +74,10 @@ static unsigned control_write(struct amd_iommu_engine *e, enum amd_reg reg, uint
 	uint64_t old = amd_reg(e, reg), rising, changed;
 
 	value &= e->control_writable;
+	/* A mode that the unit has not, which leaves the present one. */
+	if (FIELD_GET(AMD_CONTROL_NUM_INT_REMAP, value) >
+	    FIELD_GET(AMD_EFR2_NUM_INT_REMAP_SUP, amd_reg(e, AMD_REG_EFR2)))
+		value = (value & ~AMD_CONTROL_NUM_INT_REMAP) | (old & AMD_CONTROL_NUM_INT_REMAP);
 	rising = value & ~old;
 	changed = value ^ old;
 	amd_reg_store(e, reg, value);
@@ -87,7 +91,7 @@ static unsigned control_write(struct amd_iommu_engine *e, enum amd_reg reg, uint
 
 	if (changed & (AMD_CONTROL_IOMMU_EN | AMD_CONTROL_GT_EN | AMD_CONTROL_GCR3_TRP_MODE))
 		return CHANGED_ALL;
-	if (changed & (AMD_CONTROL_GA_EN | AMD_CONTROL_XT_EN))
+	if (changed & (AMD_CONTROL_GA_EN | AMD_CONTROL_XT_EN | AMD_CONTROL_NUM_INT_REMAP))
 		return CHANGED_INTERRUPTS;
 	return 0;
 }
@@ -194,6 +198,7 @@ static const struct {
 	{AMD_CONTROL_HAD_UPDATE, AMD_EFR_HA_SUP, 0},
 	{AMD_CONTROL_XT_EN | AMD_CONTROL_INT_CAP_XT_EN, AMD_EFR_XT_SUP, 0},
 	{AMD_CONTROL_GCR3_TRP_MODE, 0, AMD_EFR2_GCR3_TRP_MODE_SUP},
+	{AMD_CONTROL_NUM_INT_REMAP, 0, FIELD_PREP(AMD_EFR2_NUM_INT_REMAP_SUP, 1)},
 };
 
 void amd_registers_reset(struct amd_iommu_engine *e)

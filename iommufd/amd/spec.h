@@ -38,6 +38,7 @@
 #define AMD_CONTROL_CMD_BUF_EN	   BIT(12)
 #define AMD_CONTROL_GT_EN	   BIT(16)
 #define AMD_CONTROL_GA_EN	   BIT(17)
+#define AMD_CONTROL_NUM_INT_REMAP  GENMASK(44, 43)
 #define AMD_CONTROL_EPH_EN	   BIT(45)
 #define AMD_CONTROL_HAD_UPDATE	   GENMASK(47, 46)
 #define AMD_CONTROL_XT_EN	   BIT(50)
@@ -70,6 +71,11 @@
 
 /* Extended features 2, 01A0h */
 #define AMD_EFR2_GCR3_TRP_MODE_SUP BIT(3)
+#define AMD_EFR2_NUM_INT_REMAP_SUP GENMASK(9, 8)
+
+/* Of EFR2.NumIntRemapSup and Control.NumIntRemapMode: entries that a message can name. */
+#define AMD_NUM_INT_REMAP_512  0
+#define AMD_NUM_INT_REMAP_2048 1
 
 /* XT interrupt control, 0170h, 0178h, 0180h */
 #define AMD_XT_DM	BIT(2)

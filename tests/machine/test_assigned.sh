@@ -63,9 +63,9 @@ for cpus in 1 4; do
 done
 
 # The guest's v2 tables are mirrored like its v1 tables.
-name="NVMe, v2 tables"
+name="NVMe, v2 tables, all features"
 iommu=,iommu=on cmdline=amd_iommu=pgtbl_v2
-nvme 240 assigned --viommu amd,features=v2
+nvme 240 assigned --viommu amd,features=full
 ok "$name: powers off with status 0" $?
 [ "$(said 'sha256 written ')" = "$(file_sum "$disk" written)" ]
 ok "$name: the host sees what the guest wrote" $?

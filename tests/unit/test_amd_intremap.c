@@ -291,3 +291,89 @@ Test(amd_intremap, new_table_with_the_device_entry)
 	expect_message(&u, "table", MSI, 1, MSI, 0x33);
 	unit_free(&u);
 }
+
+/* The depth of guest tables lies in the word of interrupts, and is no concern of theirs. */
+Test(amd_intremap, guest_paging_mode)
+{
+	struct unit u;
+
+	unit_start_features(&u, AMD_IOMMU_EFR_V2, 0, C_RUNNING | C_GA);
+	dte_set(&u, DEV, 0, 0, IV | CTL(1) | BIT(54), 0);
+	expect_message(&u, "bit 54", MSI, 0x31, MSI, 0x31);
+	dte_set(&u, DEV, 0, 0, IV | CTL(1) | BIT(53), 0);
+	expect_refused(&u, "bit 53", MSI, 0x31, 1, 0x088, 0, MSI);
+	unit_free(&u);
+}
+
+#define C_2K  (1ull << 43)
+#define DM    4ull
+#define TAB11 (IV | CTL(2) | LEN(11) | INTTAB)
+
+/* Section 7.5: with 2048 entries, DM=1 makes all of data[10:0] the index. */
+Test(amd_intremap, entries_2048)
+{
+	static const struct {
+		const char *name;
+		uint64_t efr2, control, q2, addr;
+		uint32_t data;
+		unsigned index; /* of the entry that delivers; ~0: refused */
+		bool unchanged; /* delivered as it was */
+		unsigned code, flags;
+	} cases[] = {
+		{"first", 0x100, C_2K, TAB11, MSI | DM, 0, 0, false, 0, 0},
+		{"last", 0x100, C_2K, TAB11, MSI | DM, 2047, 2047, false, 0, 0},
+		{"what was SMI", 0x100, C_2K, TAB11, MSI | DM, 0x205, 0x205, false, 0, 0},
+		{"what was reserved", 0x100, C_2K, TAB11, MSI | DM, 0x3ff, 0x3ff, false, 0, 0},
+		{"what was NMI", 0x100, C_2K, TAB11, MSI | DM, 0x4aa, 0x4aa, false, 0, 0},
+		{"what was ExtInt", 0x100, C_2K, TAB11 | BIT(57), MSI | DM, 0x755, 0x755, false, 0,
+		 0},
+		{"table of 512", 0x100, C_2K, IV | CTL(2) | LEN(9) | INTTAB, MSI | DM, 512, ~0u,
+		 false, 2, 0x008},
+		{"IntCtl 0", 0x100, C_2K, IV | LEN(11) | INTTAB, MSI | DM, 0x700, ~0u, false, 0, 0},
+		{"IntCtl 1", 0x100, C_2K, IV | CTL(1), MSI | DM, 0x700, ~0u, true, 0, 0},
+		{"DM=0: SMI", 0x100, C_2K, TAB11, MSI, 0x205, ~0u, true, 0, 0},
+		{"DM=0: NMI", 0x100, C_2K, TAB11, MSI, 0x405, ~0u, false, 0, 0},
+		{"DM=0: fixed", 0x100, C_2K, TAB11, MSI, 0x1ff, 0x1ff, false, 0, 0},
+		{"mode off: SMI", 0x100, 0, TAB11, MSI | DM, 0x205, ~0u, true, 0, 0},
+		{"mode off: ExtInt, logical", 0x100, 0, TAB11 | BIT(57), MSI | DM, 0x705, ~0u,
+		 false, 0, 0},
+		{"not supported", 0, C_2K, TAB11, MSI | DM, 0x405, ~0u, false, 0, 0},
+		{"not supported: fixed", 0, C_2K, TAB11, MSI | DM, 0x105, 0x105, false, 0, 0},
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {
+		const unsigned index = cases[i].index;
+		struct unit u;
+
+		unit_start_features(&u, AMD_IOMMU_EFR_DEFAULT, cases[i].efr2,
+				    C_RUNNING | C_GA | C_XT | cases[i].control);
+		dte_set(&u, DEV, 0, 0, cases[i].q2, 0);
+		if (index != ~0u) {
+			irte128_set(&u, index, 1 | 0x123456ull << 8, 0x41);
+			expect_message(&u, cases[i].name, cases[i].addr, cases[i].data | 0x4000,
+				       MSI | 0x56ull << 12 | 0x1234ull << 40, 0x4041);
+		} else if (cases[i].unchanged) {
+			expect_message(&u, cases[i].name, cases[i].addr, cases[i].data,
+				       cases[i].addr, cases[i].data);
+		} else {
+			expect_refused(&u, cases[i].name, cases[i].addr, cases[i].data,
+				       cases[i].code, cases[i].flags, 0, cases[i].addr);
+		}
+		unit_free(&u);
+	}
+}
+
+/* Another mode may be another entry for every message. */
+Test(amd_intremap, the_mode_changes)
+{
+	struct unit u;
+
+	unit_start_features(&u, AMD_IOMMU_EFR_DEFAULT, 0x100, C_RUNNING);
+	u.interrupts_all = 0;
+	reg_set(&u, R_CONTROL, C_RUNNING | C_2K);
+	cr_assert_eq(u.interrupts_all, 1);
+	reg_set(&u, R_CONTROL, C_RUNNING | 3ull << 43);
+	cr_assert_eq(reg_get(&u, R_CONTROL), C_RUNNING | C_2K, "a mode that there is not");
+	cr_assert_eq(u.interrupts_all, 1);
+	unit_free(&u);
+}

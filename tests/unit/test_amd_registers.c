@@ -88,6 +88,9 @@ Test(amd_registers, features)
 		{BIT(4) | 16ull << 32, 0, false}, /* rule 10 */
 		{BIT(4), BIT(3), true},		  /* GCR3TRPMode */
 		{BIT(4), BIT(2), false},	  /* TMPM */
+		{0, 1ull << 8, true},		  /* 2048 interrupts */
+		{0, 2ull << 8, false},		  /* reserved */
+		{AMD_IOMMU_EFR_FULL, AMD_IOMMU_EFR2_FULL, true},
 		{BIT(4) | BIT(48) | BIT(37), 0, true},
 		{BIT(49), 0, true},	      /* HA */
 		{BIT(49) | BIT(52), 0, true}, /* HD */
@@ -132,6 +135,8 @@ Test(amd_registers, control_bits_follow_features)
 		{0x858 | BIT(50), 0, 0x0000200000011fff & ~(BIT(0) | BIT(2) | BIT(12))},
 		{0x848 | BIT(49), 0, 0x0000c00000001fff & ~(BIT(0) | BIT(2) | BIT(12))},
 		{0x858, BIT(3), 0x0400000000011fff & ~(BIT(0) | BIT(2) | BIT(12))},
+		/* NumIntRemapMode 3 is none: the mode stays. */
+		{0x848, 1ull << 8, 0x0000000000001fff & ~(BIT(0) | BIT(2) | BIT(12))},
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(cases); i++) {

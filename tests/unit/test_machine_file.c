@@ -39,7 +39,7 @@ Test(machine_file, everything)
 			    "memory { size = \"256M\"; };\n"
 			    "cpus { count = <3>; };\n"
 			    "serial { output = \"off\"; };\n"
-			    "viommu { type = \"amd\"; accel = \"soft\"; features = \"v2\"; };\n"
+			    "viommu { type = \"amd\"; accel = \"soft\"; features = \"full\"; };\n"
 			    "disk@0 { path = \"a\"; readonly; };\n"
 			    "disk@1 { path = \"b\"; iommu; };\n"
 			    "vfio@0 { device = \"0000:01:00.0\"; iommu; };\n"),
@@ -53,7 +53,7 @@ Test(machine_file, everything)
 	cr_expect_eq(c.cpus, 3);
 	cr_expect_eq(c.serial, SERIAL_OFF);
 	cr_expect(c.viommu && c.accel == VIOMMU_ACCEL_SOFT);
-	cr_expect_eq(c.viommu_features, VIOMMU_FEATURES_V2);
+	cr_expect_eq(c.viommu_features, VIOMMU_FEATURES_FULL);
 	cr_assert_eq(c.disks, 2);
 	cr_expect_str_eq(c.disk[0].path, "/tmp/a");
 	cr_expect(c.disk[0].readonly && !c.disk[0].iommu);
