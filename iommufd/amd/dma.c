@@ -8,8 +8,16 @@
 /* What translations belong to: a domain, and the PASID where they come from guest tables. */
 #define TAG_DOMAIN GENMASK(15, 0)
 #define TAG_GUEST  BIT(16)
+#define TAG_NESTED BIT(17)
 #define TAG_PASID  GENMASK(39, 20)
 #define TAG_NONE   UINT64_MAX
+
+/* Of an epoch: its number, and log2 of the largest page that was cached in it. */
+#define EPOCH_SHIFT  GENMASK(5, 0)
+#define EPOCH_NUMBER GENMASK(63, 6)
+
+/* An invalidation of no more pages than this takes them out one by one. */
+#define RANGE_PAGES_MAX 64
 
 struct amd_space {
 	struct dma_space ds;
@@ -17,9 +25,11 @@ struct amd_space {
 	struct amd_space *next;
 	uint16_t devid;
 	uint32_t pasid;		     /* or AMD_NO_PASID */
-	_Atomic uint64_t generation; /* of everything below; starts at 1 */
+	_Atomic uint64_t generation; /* of all that was translated; starts at 1 */
+	_Atomic uint64_t epoch;	     /* of everything below; starts at number 1 */
+	_Atomic uint64_t removals;   /* invalidations that took pages out one by one */
 	_Atomic uint64_t tag;	     /* of the translations cached, or TAG_NONE */
-	_Atomic uint64_t identity;   /* generation << 2 | prot, where IOVA = GPA */
+	_Atomic uint64_t identity;   /* epoch number << 2 | prot, where IOVA = GPA */
 	_Atomic uint64_t hits, misses;
 	pthread_mutex_t hold_lock; /* the last lock: nothing is called under it */
 	struct dma_hold *holds;
@@ -37,10 +47,10 @@ static bool hold_overlaps(const struct dma_hold *hold, uint64_t iova, uint64_t l
 }
 
 /*
- * The generation first: who adds a range to a hold and is not seen here translates after that, and
- * so finds the new tables.
+ * What is cached has gone by now: who adds a range to a hold and is not seen here translates after
+ * that, and so finds the new tables.
  */
-static void space_drop(struct amd_space *space, uint64_t iova, uint64_t last)
+static void space_invalidated(struct amd_space *space, uint64_t iova, uint64_t last)
 {
 	atomic_fetch_add(&space->generation, 1);
 	pthread_mutex_lock(&space->hold_lock);
@@ -51,6 +61,39 @@ static void space_drop(struct amd_space *space, uint64_t iova, uint64_t last)
 		}
 	}
 	pthread_mutex_unlock(&space->hold_lock);
+}
+
+static void space_drop(struct amd_space *space, uint64_t iova, uint64_t last)
+{
+	uint64_t epoch = atomic_load(&space->epoch);
+
+	while (!atomic_compare_exchange_weak(&space->epoch, &epoch, (epoch | EPOCH_SHIFT) + 1))
+		;
+	space_invalidated(space, iova, last);
+}
+
+/* Takes the pages of [iova, last] out of the IOTLB; false where everything must go. */
+static bool space_remove(struct amd_space *space, uint64_t iova, uint64_t last)
+{
+	uint64_t size, pages;
+
+	/* First: who caches a larger page from now on has looked at the tables as they are now. */
+	atomic_fetch_add(&space->removals, 1);
+	size = BIT(FIELD_GET(EPOCH_SHIFT, atomic_load(&space->epoch)));
+	if (size > RANGE_PAGES_MAX * GUEST_PAGE_SIZE)
+		return false;
+	if (size < GUEST_PAGE_SIZE)
+		size = GUEST_PAGE_SIZE;
+	/* A page that the range touches goes as a whole, however many entries have parts of it. */
+	iova = align_down(iova, size);
+	last |= size - 1;
+	pages = (last - iova) / GUEST_PAGE_SIZE + 1;
+	if (last - iova >= RANGE_PAGES_MAX * GUEST_PAGE_SIZE)
+		return false;
+	for (uint64_t i = 0; i < pages; i++)
+		if (!amd_iotlb_remove(&space->tlb, iova + i * GUEST_PAGE_SIZE))
+			return false;
+	return true;
 }
 
 /* With nothing cached it has no tag; before that, as the next translation may publish one. */
@@ -72,11 +115,16 @@ static void spaces_drop_tagged(struct amd_iommu_engine *e, uint64_t mask, uint64
 
 		if (own == TAG_NONE || (own & mask) != tag)
 			continue;
-		/* What is said of host tables names no address of those above them. */
+		/*
+		 * What is said of host tables names no address of those above them, and a page of
+		 * nested tables is a part of one of either.
+		 */
 		if (own & TAG_GUEST && !(mask & TAG_GUEST))
 			space_drop(space, 0, ~UINT64_C(0));
-		else
+		else if (own & TAG_NESTED || !space_remove(space, iova, last))
 			space_drop(space, iova, last);
+		else
+			space_invalidated(space, iova, last);
 	}
 }
 
@@ -197,13 +245,31 @@ static uint64_t state_tag(const struct amd_device_state *state)
 {
 	if (state->kind != AMD_TRANSLATION_V2)
 		return state->domain;
-	return state->domain | TAG_GUEST | FIELD_PREP(TAG_PASID, state->pasid);
+	return state->domain | TAG_GUEST | (state->mode ? TAG_NESTED : 0) |
+	       FIELD_PREP(TAG_PASID, state->pasid);
+}
+
+/* Caches LEAF, which the tables said in EPOCH after REMOVALS removals. */
+static void space_insert(struct amd_space *space, uint64_t epoch, uint64_t removals, uint64_t iova,
+			 const struct amd_leaf *leaf)
+{
+	uint64_t now = atomic_load(&space->epoch);
+
+	do {
+		if (FIELD_GET(EPOCH_NUMBER, now) != epoch)
+			return;
+		if (FIELD_GET(EPOCH_SHIFT, now) >= leaf->shift)
+			break;
+	} while (!atomic_compare_exchange_weak(&space->epoch, &now,
+					       (now & EPOCH_NUMBER) | leaf->shift));
+	amd_iotlb_insert(&space->tlb, epoch, iova, leaf, &space->removals, removals);
 }
 
 /* Looks the tables up and caches what they say. */
-static int space_translate_miss(struct amd_space *space, uint64_t generation, uint64_t iova,
+static int space_translate_miss(struct amd_space *space, uint64_t epoch, uint64_t iova,
 				unsigned access, struct amd_leaf *leaf)
 {
+	const uint64_t removals = atomic_load(&space->removals);
 	struct amd_iommu_engine *e = space->e;
 	struct amd_translation_entry entry;
 	const struct amd_device_state *state = &entry.state;
@@ -230,7 +296,7 @@ static int space_translate_miss(struct amd_space *space, uint64_t generation, ui
 		goto refuse;
 	}
 	if (state->kind == AMD_TRANSLATION_IDENTITY) {
-		atomic_store_explicit(&space->identity, generation << 2 | state->prot,
+		atomic_store_explicit(&space->identity, epoch << 2 | state->prot,
 				      memory_order_release);
 		*leaf = (struct amd_leaf){.shift = 63, .prot = state->prot};
 		return 0;
@@ -241,7 +307,7 @@ static int space_translate_miss(struct amd_space *space, uint64_t generation, ui
 		    ? amd_guest_translate(e, state, iova, access, leaf, &fault)
 		    : amd_walk_translate(e->config.memory, state, iova, access, leaf, &fault))
 		goto refuse;
-	amd_iotlb_insert(&space->tlb, generation, iova, leaf);
+	space_insert(space, epoch, removals, iova, leaf);
 	return 0;
 
 refuse:
@@ -266,21 +332,21 @@ static int space_translate(struct amd_space *space, uint64_t iova, unsigned acce
 			   uint64_t *run)
 {
 	/* Before the tables are looked at: see amd_spaces_drop_domain(). */
-	const uint64_t generation = atomic_load(&space->generation);
+	const uint64_t epoch = FIELD_GET(EPOCH_NUMBER, atomic_load(&space->epoch));
 	const uint64_t identity = atomic_load_explicit(&space->identity, memory_order_acquire);
 	struct amd_leaf leaf;
 
-	if (identity >> 2 == generation && !(access & ~identity)) {
+	if (identity >> 2 == epoch && !(access & ~identity)) {
 		amd_count(&space->hits);
 		*gpa = iova;
 		*run = ~UINT64_C(0);
 		return 0;
 	}
-	if (amd_iotlb_lookup(&space->tlb, generation, iova, &leaf) && !(access & ~leaf.prot)) {
+	if (amd_iotlb_lookup(&space->tlb, epoch, iova, &leaf) && !(access & ~leaf.prot)) {
 		amd_count(&space->hits);
 	} else {
 		amd_count(&space->misses);
-		if (space_translate_miss(space, generation, iova, access, &leaf))
+		if (space_translate_miss(space, epoch, iova, access, &leaf))
 			return -EFAULT;
 	}
 	if (leaf.shift == 63) {
@@ -427,6 +493,7 @@ static int space_new(struct amd_iommu_engine *e, uint16_t devid, uint32_t pasid,
 	space->devid = devid;
 	space->pasid = pasid;
 	atomic_init(&space->generation, 1);
+	atomic_init(&space->epoch, FIELD_PREP(EPOCH_NUMBER, 1));
 	atomic_init(&space->tag, TAG_NONE);
 	pthread_mutex_init(&space->hold_lock, NULL);
 

@@ -307,10 +307,19 @@ struct amd_iotlb {
 	struct amd_iotlb_entry entry[AMD_IOTLB_ENTRIES];
 };
 
-/* Whether LEAF of IOVA is cached under GENERATION. No lock. */
+/* Whether LEAF of IOVA is cached under GENERATION, which is never 0. No lock. */
 bool amd_iotlb_lookup(struct amd_iotlb *tlb, uint64_t generation, uint64_t iova,
 		      struct amd_leaf *leaf);
+/*
+ * Caches LEAF unless REMOVALS, which was SEEN before the tables were looked at, has moved: what
+ * they said then may be what a removal was about.
+ */
 void amd_iotlb_insert(struct amd_iotlb *tlb, uint64_t generation, uint64_t iova,
-		      const struct amd_leaf *leaf);
+		      const struct amd_leaf *leaf, const _Atomic uint64_t *removals, uint64_t seen);
+/*
+ * Takes out what is cached for IOVA, after REMOVALS has moved. false where an entry is being
+ * written: that writer may not have seen it move, and only another generation stops it.
+ */
+bool amd_iotlb_remove(struct amd_iotlb *tlb, uint64_t iova);
 
 #endif

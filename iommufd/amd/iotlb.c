@@ -2,7 +2,7 @@
 /*
  * The IOTLB of one space: direct mapped, fixed in size, read without a lock.
  *
- * An entry is valid under the generation it was made in, so that an invalidation is one increment.
+ * An entry is valid under the generation it was made in, so that to drop all is one increment.
  * A sequence number guards against reading an entry while it is replaced: its writer makes it odd,
  * stores, and makes it even again. A writer that finds another one at work leaves the entry to it.
  */
@@ -56,17 +56,43 @@ bool amd_iotlb_lookup(struct amd_iotlb *tlb, uint64_t generation, uint64_t iova,
 	       granule_lookup(tlb, generation, iova, LARGE, leaf);
 }
 
+static bool granule_remove(struct amd_iotlb *tlb, uint64_t iova, unsigned granule)
+{
+	struct amd_iotlb_entry *entry = granule_entry(tlb, iova, granule);
+	uint64_t sequence = atomic_load(&entry->sequence);
+
+	if (sequence % 2)
+		return false;
+	if (atomic_load(&entry->key) != granule_key(iova, granule))
+		return atomic_load(&entry->sequence) == sequence;
+	if (!atomic_compare_exchange_strong(&entry->sequence, &sequence, sequence + 1))
+		return false;
+	atomic_store_explicit(&entry->generation, 0, memory_order_release);
+	atomic_store(&entry->sequence, sequence + 2);
+	return true;
+}
+
+bool amd_iotlb_remove(struct amd_iotlb *tlb, uint64_t iova)
+{
+	return granule_remove(tlb, iova, SMALL) && granule_remove(tlb, iova, LARGE);
+}
+
+/*
+ * That the entry is being written is said before REMOVALS is looked at, and a removal moves
+ * REMOVALS before it looks at the entry, all in one order: one of the two sees the other.
+ */
 void amd_iotlb_insert(struct amd_iotlb *tlb, uint64_t generation, uint64_t iova,
-		      const struct amd_leaf *leaf)
+		      const struct amd_leaf *leaf, const _Atomic uint64_t *removals, uint64_t seen)
 {
 	const unsigned granule = leaf->shift < LARGE ? SMALL : LARGE;
 	struct amd_iotlb_entry *entry = granule_entry(tlb, iova, granule);
 	uint64_t sequence = atomic_load_explicit(&entry->sequence, memory_order_relaxed);
 
 	if (sequence % 2 ||
-	    !atomic_compare_exchange_strong_explicit(&entry->sequence, &sequence, sequence + 1,
-						     memory_order_acquire, memory_order_relaxed))
+	    !atomic_compare_exchange_strong(&entry->sequence, &sequence, sequence + 1))
 		return;
+	if (atomic_load(removals) != seen)
+		generation = 0;
 	/* Release stores: who sees one of them sees the odd sequence too. */
 	atomic_store_explicit(&entry->key, granule_key(iova, granule), memory_order_release);
 	atomic_store_explicit(&entry->generation, generation, memory_order_release);
