@@ -88,6 +88,11 @@ static void function_reset(struct vfio_device *dev)
 		pci_config_write(fn, dev->config.msi + PCI_MSI_FLAGS, 2, 0);
 	if (dev->config.msix)
 		pci_config_write(fn, dev->config.msix + PCI_MSIX_FLAGS, 2, 0);
+	for (unsigned i = 0; i < fn->msix.vectors; i++)
+		pci_msix_write(fn,
+			       fn->msix.table_offset + i * PCI_MSIX_ENTRY_SIZE +
+				       PCI_MSIX_ENTRY_VECTOR_CTRL,
+			       4, PCI_MSIX_ENTRY_CTRL_MASKBIT);
 	vfio_irqs_disable(&dev->irqs);
 }
 
@@ -144,8 +149,10 @@ void vfio_config_write(struct pci_function *fn, unsigned offset, unsigned width,
 		uint32_t hw = (uint32_t)vfio_io_read(&dev->io, at, width);
 
 		vfio_io_write(&dev->io, at, width, (hw & ~pass & ~clears) | (value & pass));
-		if (starts_reset(dev, offset, width, value))
+		if (starts_reset(dev, offset, width, value)) {
 			function_reset(dev);
+			powered = true; /* the kernel wakes a device to reset it */
+		}
 	}
 	if (powered)
 		vfio_bars_show(dev, true);
@@ -155,13 +162,26 @@ void vfio_config_write(struct pci_function *fn, unsigned offset, unsigned width,
 		vfio_irqs_disable(&dev->irqs);
 }
 
+/* A reset would do it, but not every device has one. */
+static void power_up(struct vfio_device *dev)
+{
+	uint64_t at = dev->config.region + dev->config.pm + PCI_PM_CTRL, state;
+
+	if (!dev->config.pm)
+		return;
+	state = vfio_io_read(&dev->io, at, 2);
+	if (state & PCI_PM_CTRL_STATE_MASK)
+		vfio_io_write(&dev->io, at, 2, state & ~(uint64_t)PCI_PM_CTRL_STATE_MASK);
+}
+
 void vfio_config_reset(struct vfio_device *dev)
 {
 	struct pci_function *fn = &dev->fn;
 
+	command_write(dev, 0);
 	vfio_irqs_disable(&dev->irqs);
+	power_up(dev);
 	vfio_bars_show(dev, true);
 	memcpy(&fn->config[PCI_STD_HEADER_SIZEOF], &dev->config.image[PCI_STD_HEADER_SIZEOF],
 	       PCI_CONFIG_SIZE - PCI_STD_HEADER_SIZEOF);
-	command_write(dev, 0);
 }

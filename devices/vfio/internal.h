@@ -157,9 +157,17 @@ static inline struct vfio_device *vfio_device_of(struct pci_function *fn)
 
 uint32_t vfio_config_read(struct pci_function *fn, unsigned offset, unsigned width);
 void vfio_config_write(struct pci_function *fn, unsigned offset, unsigned width, uint32_t value);
-/* Capabilities, MSI-X and command register as after power-on. With the device itself reset. */
+/* Awake, silent, and with capabilities and the command register as after power-on. */
 void vfio_config_reset(struct vfio_device *dev);
 void vfio_vector_changed(struct pci_function *fn, unsigned vector, const struct msi_msg *msg);
+
+/*
+ * DEV is bound and can reach no memory: reset it, find out what it is, and make the function that
+ * the guest will see. On -errno (said why) nothing is left to undo.
+ */
+int vfio_device_setup(struct vfio_device *dev, const struct vfio_device_config *config);
+/* Reset, and all that undone. Takes the function off its root. */
+void vfio_device_teardown(struct vfio_device *dev);
 
 /* ---- the host side ---- */
 

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+/* An assigned device under a guest that reboots, resets it, and puts it to sleep at bad moments. */
+#include "tests/unit/noise.h"
+#include "tests/unit/vfio_device_fixture.h"
+
+static void setup(void)
+{
+	hardware(true);
+	plug(&(struct vfio_device_config){.fd = -1});
+}
+
+TestSuite(vfio_device, .init = setup, .fini = unplug, .timeout = 60);
+
+static void start_dma(void)
+{
+	cfg_write(PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+	cr_assert_eq(hw16(PCI_COMMAND) & 7, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+	hw.events = 0;
+}
+
+Test(vfio_device, is_reset_before_the_guest_sees_it)
+{
+	cr_assert_geq(find(EVENT_RESET), 0);
+	cr_assert_eq(hw16(PCI_COMMAND) & PCI_COMMAND_MASTER, 0);
+}
+
+Test(vfio_device, machine_reset_ends_dma_before_it_resets_the_device)
+{
+	int command, reset;
+
+	start_dma();
+	msix_start(1);
+	cr_assert_gt(hw.irq_fd[VFIO_PCI_MSIX_IRQ_INDEX], 0);
+	hw.events = 0;
+	pci_root_reset(root);
+	command = find(EVENT_COMMAND);
+	reset = find(EVENT_RESET);
+	cr_assert_geq(command, 0);
+	cr_assert_gt(reset, command);
+	for (unsigned i = 0; i < hw.events; i++)
+		cr_assert_not(hw.diary[i].event == EVENT_COMMAND &&
+			      hw.diary[i].value & PCI_COMMAND_MASTER);
+	cr_assert_eq(hw.irq_fd[VFIO_PCI_MSIX_IRQ_INDEX], 0);
+	cr_assert_eq(routes, 0);
+	cr_assert_eq(cfg_read(MSIX + PCI_MSIX_FLAGS, 2), VECTORS - 1);
+	cr_assert_eq(cfg_read(PCI_COMMAND, 2), 0);
+}
+
+Test(vfio_device, a_sleeping_device_without_reset_wakes_with_the_machine)
+{
+	dev.can_reset = hw.can_reset = false;
+	cfg_write(PM + PCI_PM_CTRL, 2, 3);
+	cr_assert_eq(hw16(PM + PCI_PM_CTRL) & 3, 3);
+	cr_assert_not(dev.powered);
+	hw.events = 0;
+	pci_root_reset(root);
+	cr_assert_eq(hw16(PM + PCI_PM_CTRL) & 3, 0);
+	cr_assert(dev.powered);
+	cr_assert_eq(find(EVENT_RESET), -1);
+}
+
+Test(vfio_device, function_level_reset_wakes_and_clears)
+{
+	start_dma();
+	msix_start(2);
+	cr_assert_eq(bar_read(0x202c), 0);
+	cfg_write(PM + PCI_PM_CTRL, 2, 3);
+	cr_assert_not(dev.powered);
+	cfg_write(EXPRESS + PCI_EXP_DEVCTL, 2, PCI_EXP_DEVCTL_BCR_FLR);
+	cr_assert_geq(find(EVENT_FLR), 0);
+	cr_assert(dev.powered);
+	cr_assert_eq(cfg_read(PCI_COMMAND, 2), 0);
+	cr_assert_eq(hw16(PCI_COMMAND) & PCI_COMMAND_MASTER, 0);
+	cr_assert_eq(cfg_read(PCI_BASE_ADDRESS_0, 4), 0);
+	cr_assert_eq(hw.irq_fd[VFIO_PCI_MSIX_IRQ_INDEX], 0);
+	/* All vectors are masked, as 7.7.2.2 of the PCI Express specification has it. */
+	cfg_write(PCI_BASE_ADDRESS_0, 4, (uint32_t)MEM32);
+	cfg_write(PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+	cr_assert_eq(bar_read(0x202c), 1);
+	cfg_write(MSIX + PCI_MSIX_FLAGS, 2, PCI_MSIX_FLAGS_ENABLE);
+	cr_assert_eq(hw.irq_fd[VFIO_PCI_MSIX_IRQ_INDEX], 0);
+}
+
+Test(vfio_device, garbage_everywhere)
+{
+	unsigned seed = 1;
+
+	start_dma();
+	for (unsigned i = 0; i < 20000; i++) {
+		unsigned width = 1u << noise(&seed) % 3, at = noise(&seed), value = noise(&seed);
+
+		if (noise(&seed) & 1)
+			cfg_write(at % PCI_CONFIG_SIZE & ~(width - 1), width, value);
+		else
+			bus_write(&mmio, MEM32 + at % BAR_SIZE, width, value);
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(hw.diary); i++)
+		cr_assert(hw.diary[i].event != EVENT_IRQS || hw.diary[i].count <= VECTORS);
+	/* What identifies the device has not changed, and it is well again after a reset. */
+	cr_assert_eq(cfg_read(PCI_VENDOR_ID, 2), 0x1b36);
+	pci_root_reset(root);
+	start_dma();
+	msix_start(0);
+	cr_assert_gt(hw.irq_fd[VFIO_PCI_MSIX_IRQ_INDEX], 0);
+}
