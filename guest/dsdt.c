@@ -13,6 +13,8 @@
 #define UART_PORTS	 8u
 #define ACPI_REGS_PORTS	 3u
 #define IOAPIC_SIZE	 0x1000u
+#define PCI_SLOTS	 32u
+#define AML_PACKAGE_OP	 0x12u
 
 /*
  * _OSC (6.2.11.4 and PCI Firmware Specification 3.3, 4.5): give the system every control that it
@@ -38,6 +40,28 @@ static const uint8_t osc_body[] = {
 };
 /* clang-format on */
 
+/* _PRT (6.2.13): INTA of each slot of bus 0, straight to the IOAPIC. There are no other pins. */
+static void dsdt_interrupts(struct aml *aml, const struct guest_acpi *acpi)
+{
+	size_t table, entry;
+
+	aml_name(aml, "_PRT");
+	aml_value(aml, AML_PACKAGE_OP, 1);
+	table = aml->len;
+	aml_value(aml, PCI_SLOTS, 1);
+	for (unsigned slot = 0; slot < PCI_SLOTS; slot++) {
+		aml_value(aml, AML_PACKAGE_OP, 1); /* address, pin, source, its index: the GSI */
+		entry = aml->len;
+		aml_value(aml, 4, 1);
+		aml_integer(aml, slot << 16 | 0xffff);
+		aml_integer(aml, 0);
+		aml_integer(aml, 0);
+		aml_integer(aml, guest_intx_gsi(acpi, slot));
+		aml_package_end(aml, entry);
+	}
+	aml_package_end(aml, table);
+}
+
 static void dsdt_pci_root(struct aml *aml, const struct guest_acpi *acpi)
 {
 	size_t device = aml_device_begin(aml, "PCI0"), crs, method;
@@ -57,6 +81,8 @@ static void dsdt_pci_root(struct aml *aml, const struct guest_acpi *acpi)
 	if (acpi->mem64_size)
 		aml_crs_memory(aml, acpi->mem64_base, acpi->mem64_size, false);
 	aml_crs_end(aml, crs);
+	if (acpi->intx_lines)
+		dsdt_interrupts(aml, acpi);
 	method = aml_method_begin(aml, "_OSC", 4);
 	aml_bytes(aml, osc_body, sizeof(osc_body));
 	aml_package_end(aml, method);
@@ -150,7 +176,7 @@ void dsdt_build(struct aml *aml, const struct guest_acpi *acpi)
 	aml_package_end(aml, scope);
 
 	aml_name(aml, "\\_S5_");
-	aml_value(aml, 0x12, 1); /* Package (4) { type, 0, 0, 0 } (7.4.2) */
+	aml_value(aml, AML_PACKAGE_OP, 1); /* Package (4) { type, 0, 0, 0 } (7.4.2) */
 	package = aml->len;
 	aml_value(aml, 4, 1);
 	aml_integer(aml, acpi->sleep_type_s5);

@@ -78,6 +78,8 @@ struct guest_acpi {
 	uint16_t uart_base;
 	uint16_t acpi_regs_base;
 	unsigned ged_gsi;
+	/* INTA of PCI slot N is GSI intx_gsi + N % intx_lines; no lines: no INTx. */
+	unsigned intx_gsi, intx_lines;
 	uint8_t sleep_type_s5, reset_value;
 	/* One AMD IOMMU, or present = false. */
 	struct {
@@ -95,6 +97,11 @@ struct guest_acpi {
 		unsigned device_count;
 	} iommu;
 };
+
+static inline unsigned guest_intx_gsi(const struct guest_acpi *acpi, unsigned slot)
+{
+	return acpi->intx_gsi + slot % acpi->intx_lines;
+}
 
 /* Build RSDP, XSDT, FADT, MADT, MCFG, DSDT and, with an IOMMU, IVRS at GUEST_RSDP. -E2BIG. */
 int guest_acpi_build(const struct guest_acpi *acpi);

@@ -54,6 +54,9 @@ static int device_create(struct machine *m, const struct vfio_devices *devices,
 	}
 	config.devfn = PCI_DEVFN((unsigned)slot, 0);
 	rc = machine_place(m, config.devfn, want->iommu, NULL, &config.sink);
+	if (!rc)
+		rc = ioapic_line_new(m->ioapic, guest_intx_gsi(&m->acpi, (unsigned)slot),
+				     &config.intx);
 	return rc ? rc : vfio_device_new(devices->host, &config, device);
 }
 

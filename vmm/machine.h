@@ -43,6 +43,8 @@
 #define MACHINE_PIO_SIZE     0x3000u
 #define MACHINE_UART_BASE    0x3f8u
 #define MACHINE_UART_GSI     4u
+#define MACHINE_INTX_GSI     16u
+#define MACHINE_INTX_LINES   8u
 /*
  * PCI places. The IOMMU comes before what it translates: pci_root_reset() wants it so. 14h is where
  * Linux looks for the chip that owns the IOAPIC (amd_iommu/init.c).

@@ -94,6 +94,8 @@ int machine_fixed_new(struct machine *m, struct console **console)
 		.uart_base = MACHINE_UART_BASE,
 		.acpi_regs_base = ACPI_REGS_BASE,
 		.ged_gsi = ACPI_GED_PIN,
+		.intx_gsi = MACHINE_INTX_GSI,
+		.intx_lines = MACHINE_INTX_LINES,
 		.sleep_type_s5 = ACPI_SLP_S5,
 		.reset_value = ACPI_RESET_VALUE,
 	};

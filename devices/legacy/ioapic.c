@@ -52,8 +52,17 @@
 #define MSI_DATA_ASSERT	  BIT(14)
 #define MSI_DATA_LEVEL	  BIT(15)
 
+struct ioapic_line {
+	struct intx_line line;
+	struct ioapic *ioapic;
+	struct ioapic_line *next;
+	unsigned pin;
+	bool level;
+};
+
 struct ioapic {
 	struct ioapic_config config;
+	struct ioapic_line *lines; /* changes with vCPUs stopped */
 	/*
 	 * Held over a change of an entry and the route() call that tells it, so that of two writers
 	 * the last one's route stays. Only register writes and reset take it, before LOCK: no
@@ -110,42 +119,104 @@ static void deliver(struct ioapic *ioapic, unsigned pin, uint64_t rte)
 	pthread_mutex_unlock(&ioapic->lock);
 }
 
-void ioapic_set_irq(struct ioapic *ioapic, unsigned pin, bool level)
+/* Lock held. Whether the pin has to send. */
+static bool pin_set(struct ioapic *ioapic, unsigned pin, bool level)
 {
-	bool rise, send;
-	uint64_t rte;
+	bool rise;
 
-	if (pin >= IOAPIC_PINS)
-		return;
-	pthread_mutex_lock(&ioapic->lock);
 	rise = level && !(ioapic->asserted & BIT(pin));
 	if (level)
 		ioapic->asserted |= (uint32_t)BIT(pin);
 	else
 		ioapic->asserted &= (uint32_t)~BIT(pin);
-	rte = ioapic->rte[pin];
+	if (ioapic->rte[pin] & RTE_TRIGGER_LEVEL)
+		return level_claim(ioapic, pin);
 	/* An edge on a masked pin is lost (82093AA, 3.2.4, bit 16). */
-	if (rte & RTE_TRIGGER_LEVEL)
-		send = level_claim(ioapic, pin);
-	else
-		send = rise && !(rte & RTE_MASK);
+	return rise && !(ioapic->rte[pin] & RTE_MASK);
+}
+
+void ioapic_set_irq(struct ioapic *ioapic, unsigned pin, bool level)
+{
+	uint64_t rte;
+	bool send;
+
+	if (pin >= IOAPIC_PINS)
+		return;
+	pthread_mutex_lock(&ioapic->lock);
+	rte = ioapic->rte[pin];
+	send = pin_set(ioapic, pin, level);
 	pthread_mutex_unlock(&ioapic->lock);
 	if (send)
 		deliver(ioapic, pin, rte);
 }
 
+static void line_set(struct intx_line *base, bool level)
+{
+	struct ioapic_line *line = container_of(base, struct ioapic_line, line);
+	struct ioapic *ioapic = line->ioapic;
+	bool any = false, send;
+	uint64_t rte;
+
+	pthread_mutex_lock(&ioapic->lock);
+	line->level = level;
+	for (const struct ioapic_line *l = ioapic->lines; l; l = l->next)
+		any |= l->pin == line->pin && l->level;
+	rte = ioapic->rte[line->pin];
+	send = pin_set(ioapic, line->pin, any);
+	pthread_mutex_unlock(&ioapic->lock);
+	if (send)
+		deliver(ioapic, line->pin, rte);
+}
+
+int ioapic_line_new(struct ioapic *ioapic, unsigned pin, struct intx_line **out)
+{
+	static const struct intx_line_ops ops = {.set = line_set};
+	struct ioapic_line *line;
+
+	if (pin >= IOAPIC_PINS)
+		return -EINVAL;
+	line = calloc(1, sizeof(*line));
+	if (!line)
+		return -ENOMEM;
+	line->line.ops = &ops;
+	line->ioapic = ioapic;
+	line->pin = pin;
+	line->next = ioapic->lines;
+	ioapic->lines = line;
+	*out = &line->line;
+	return 0;
+}
+
+/* No lock held: those whose devices' pins cannot be seen let go, and look. */
+static void tell_lines(struct ioapic *ioapic, unsigned pin)
+{
+	for (struct ioapic_line *l = ioapic->lines; l; l = l->next) {
+		if (l->pin == pin && l->line.ended)
+			l->line.ended(l->line.opaque);
+	}
+}
+
 /* End of interrupt for one pin; without MATCH_VECTOR whatever its vector is. */
 static void end_of_interrupt(struct ioapic *ioapic, unsigned pin, bool match_vector, uint8_t vector)
 {
-	bool send = false;
+	bool ended, send;
 	uint64_t rte;
 
 	pthread_mutex_lock(&ioapic->lock);
 	rte = ioapic->rte[pin];
-	if (rte & RTE_TRIGGER_LEVEL && (!match_vector || FIELD_GET(RTE_VECTOR, rte) == vector)) {
-		ioapic->rte[pin] &= ~RTE_REMOTE_IRR;
-		send = level_claim(ioapic, pin);
-	}
+	ended = rte & RTE_TRIGGER_LEVEL && (!match_vector || FIELD_GET(RTE_VECTOR, rte) == vector);
+	pthread_mutex_unlock(&ioapic->lock);
+	if (!ended)
+		return;
+
+	/* While Remote IRR is set nothing is sent: one message for all that still assert the pin.
+	 */
+	tell_lines(ioapic, pin);
+
+	pthread_mutex_lock(&ioapic->lock);
+	ioapic->rte[pin] &= ~RTE_REMOTE_IRR;
+	send = level_claim(ioapic, pin);
+	rte = ioapic->rte[pin];
 	pthread_mutex_unlock(&ioapic->lock);
 	if (send)
 		deliver(ioapic, pin, rte);
@@ -330,6 +401,12 @@ void ioapic_free(struct ioapic *ioapic)
 	if (!ioapic)
 		return;
 	bus_remove(ioapic->config.mmio, ioapic->config.base);
+	while (ioapic->lines) {
+		struct ioapic_line *line = ioapic->lines;
+
+		ioapic->lines = line->next;
+		free(line);
+	}
 	pthread_mutex_destroy(&ioapic->lock);
 	pthread_mutex_destroy(&ioapic->route_lock);
 	free(ioapic);

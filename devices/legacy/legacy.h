@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "postern/bus.h"
+#include "postern/intx_line.h"
 #include "postern/msi_sink.h"
 
 /* ---- 16550A (National Semiconductor PC16550D data sheet) ---- */
@@ -59,6 +60,11 @@ void ioapic_free(struct ioapic *ioapic);
 void ioapic_reset(struct ioapic *ioapic);
 /* Level of an input pin. Any thread. Edge pins send on a rise. */
 void ioapic_set_irq(struct ioapic *ioapic, unsigned pin, bool level);
+/*
+ * A device's end of the line at PIN, which ioapic_set_irq() then leaves alone. vCPUs stopped; freed
+ * by ioapic_free(). -EINVAL, -ENOMEM.
+ */
+int ioapic_line_new(struct ioapic *ioapic, unsigned pin, struct intx_line **line);
 /*
  * End of interrupt, by the pin (KVM_EXIT_IOAPIC_EOI gives a vector; the monitor, which knows the
  * remapped vector of each pin, calls this for every pin that matches). Resends while still

@@ -309,7 +309,7 @@ int vfio_config_plan(struct vfio_config *config, const uint8_t *hw, unsigned siz
 		return -ENODEV;
 	if ((hw[PCI_HEADER_TYPE] & 0x7f) != PCI_HEADER_TYPE_NORMAL)
 		return -EINVAL;
-	/* Errors that the device saw. INTx is not offered, so that its status is not either. */
+	/* Errors that the device saw. The pin's status comes with the pin, if it is shown. */
 	put16(&config->from_device[PCI_STATUS],
 	      0xffff & ~(PCI_STATUS_CAP_LIST | PCI_STATUS_INTERRUPT));
 	plan_capabilities(config, hw);

@@ -25,15 +25,35 @@ static bool touches(unsigned offset, unsigned width, unsigned reg, unsigned reg_
 	return offset < reg + reg_width && reg < offset + width;
 }
 
-/* Interrupt pins are not offered: the device must not pull its own. */
+/* A pin that leads nowhere now must not be pulled. */
 static void command_write(struct vfio_device *dev, uint16_t command)
 {
 	uint64_t at = dev->config.region + PCI_COMMAND;
 	uint64_t value = vfio_io_read(&dev->io, at, 2);
 
 	vfio_io_write(&dev->io, at, 2,
-		      (value & ~(uint64_t)COMMAND_PASSED) | (command & COMMAND_PASSED) |
-			      PCI_COMMAND_INTX_DISABLE);
+		      (value & ~(uint64_t)(COMMAND_PASSED | PCI_COMMAND_INTX_DISABLE)) |
+			      (command & COMMAND_PASSED) |
+			      (dev->intx.on ? 0 : PCI_COMMAND_INTX_DISABLE));
+}
+
+static bool msi_enabled(const struct vfio_device *dev)
+{
+	return dev->config.msi &&
+	       pci_get16(&dev->fn, dev->config.msi + PCI_MSI_FLAGS) & PCI_MSI_FLAGS_ENABLE;
+}
+
+/* The pin, as software has set it up now: neither disabled nor replaced by messages. */
+static void intx_update(struct vfio_device *dev)
+{
+	uint16_t command = pci_get16(&dev->fn, PCI_COMMAND);
+	bool on = dev->intx.on;
+
+	vfio_intx_set(&dev->intx, command & COMMAND_PASSED &&
+					  !(command & PCI_COMMAND_INTX_DISABLE) &&
+					  !msi_enabled(dev) && !pci_msix_enabled(&dev->fn));
+	if (dev->intx.on != on)
+		command_write(dev, command);
 }
 
 uint32_t vfio_config_read(struct pci_function *fn, unsigned offset, unsigned width)
@@ -117,6 +137,8 @@ void vfio_config_write(struct pci_function *fn, unsigned offset, unsigned width,
 	const struct vfio_config *c = &dev->config;
 	uint32_t pass = mask_at(c->to_device, offset, width);
 	bool powered = dev->powered, command = touches(offset, width, PCI_COMMAND, 2);
+	bool messages = (c->msi && touches(offset, width, c->msi, 14)) ||
+			(c->msix && touches(offset, width, c->msix + PCI_MSIX_FLAGS, 2));
 	uint16_t before = pci_get16(fn, PCI_COMMAND), after;
 
 	if (command) {
@@ -135,6 +157,8 @@ void vfio_config_write(struct pci_function *fn, unsigned offset, unsigned width,
 		if (after & ~before & (PCI_COMMAND_IO | PCI_COMMAND_MEMORY))
 			command_write(dev, before | after);
 	}
+	if (messages) /* the kernel has one kind of interrupt at a time */
+		vfio_intx_set(&dev->intx, false);
 	pci_config_write(fn, offset, width, value);
 	if (command)
 		command_write(dev, pci_get16(fn, PCI_COMMAND));
@@ -160,6 +184,7 @@ void vfio_config_write(struct pci_function *fn, unsigned offset, unsigned width,
 		msi_update(dev);
 	if (c->msix && touches(offset, width, c->msix + PCI_MSIX_FLAGS, 2) && !pci_msix_enabled(fn))
 		vfio_irqs_disable(&dev->irqs);
+	intx_update(dev);
 }
 
 /* A reset would do it, but not every device has one. */
@@ -178,8 +203,9 @@ void vfio_config_reset(struct vfio_device *dev)
 {
 	struct pci_function *fn = &dev->fn;
 
-	command_write(dev, 0);
 	vfio_irqs_disable(&dev->irqs);
+	vfio_intx_set(&dev->intx, false);
+	command_write(dev, 0);
 	power_up(dev);
 	vfio_bars_show(dev, true);
 	memcpy(&fn->config[PCI_STD_HEADER_SIZEOF], &dev->config.image[PCI_STD_HEADER_SIZEOF],

@@ -91,6 +91,26 @@ void vfio_irqs_set(struct vfio_irqs *irqs, unsigned vector, const struct msi_msg
 /* All off, and what was pending is forgotten. */
 void vfio_irqs_disable(struct vfio_irqs *irqs);
 
+/* The pin. */
+struct vfio_intx {
+	struct vfio_io *io;
+	const char *name;
+	struct event_loop *loop;
+	struct intx_line *line; /* NULL: no pin, or nowhere to lead it */
+	struct event_watch watch;
+	pthread_mutex_t lock;
+	bool on;       /* the kernel signals the eventfd; changes under the function's lock */
+	bool asserted; /* towards the guest; then masked in the kernel */
+	bool said;
+};
+
+/* Off at first. 0 or -errno. */
+int vfio_intx_init(struct vfio_intx *intx, struct vfio_io *io, const char *name,
+		   struct event_loop *loop, struct intx_line *line);
+void vfio_intx_fini(struct vfio_intx *intx);
+/* The kernel allows one kind of interrupt at a time: off before MSI or MSI-X goes on. */
+void vfio_intx_set(struct vfio_intx *intx, bool on);
+
 /* ---- BARs ---- */
 
 #define VFIO_BAR_AREAS 8u
@@ -146,6 +166,7 @@ struct vfio_device {
 	struct guest_window *window;
 	struct vfio_config config;
 	struct vfio_bar bar[PCI_BARS];
+	struct vfio_intx intx;
 	struct vfio_irqs irqs; /* of count 0 where the device has no MSI or MSI-X */
 	struct vfio_follower follower;
 };

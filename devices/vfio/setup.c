@@ -141,6 +141,27 @@ static int device_describe(struct vfio_device *dev, const uint8_t *hw, struct ms
 	return 0;
 }
 
+static int device_pin(struct vfio_device *dev, const uint8_t *hw,
+		      const struct vfio_device_config *config)
+{
+	struct vfio_irq_info info = {.argsz = sizeof(info), .index = VFIO_PCI_INTX_IRQ_INDEX};
+	uint8_t *live = &dev->config.from_device[PCI_STATUS];
+	int ret;
+
+	if (!config->intx || !hw[PCI_INTERRUPT_PIN] ||
+	    vfio_io_ctl(&dev->io, VFIO_DEVICE_GET_IRQ_INFO, &info) < 0 || !info.count)
+		return 0;
+	ret = vfio_intx_init(&dev->intx, &dev->io, dev->name, config->loop, config->intx);
+	if (ret) {
+		log_error("%s: cannot watch its interrupt pin: %s", dev->name, strerror(-ret));
+		return ret;
+	}
+	/* Whichever pin it is on the host, here it is the only function of its slot: INTA. */
+	dev->fn.config[PCI_INTERRUPT_PIN] = 1;
+	*live |= PCI_STATUS_INTERRUPT;
+	return 0;
+}
+
 static int device_irqs(struct vfio_device *dev, struct msi_sink *sink)
 {
 	bool msix = dev->config.msix;
@@ -152,8 +173,8 @@ static int device_irqs(struct vfio_device *dev, struct msi_sink *sink)
 	int ret;
 
 	if (!shown) {
-		log_info("%s: has neither MSI-X nor MSI; the guest gets no interrupts from it",
-			 dev->name);
+		if (!dev->intx.line)
+			log_info("%s: has no interrupts that can be given to the guest", dev->name);
 		return 0;
 	}
 	ret = vfio_io_ctl(&dev->io, VFIO_DEVICE_GET_IRQ_INFO, &info);
@@ -172,6 +193,7 @@ static void device_fini(struct vfio_device *dev)
 {
 	pci_function_fini(&dev->fn);
 	vfio_irqs_fini(&dev->irqs);
+	vfio_intx_fini(&dev->intx);
 	vfio_bars_unmap(dev);
 }
 
@@ -187,6 +209,8 @@ int vfio_device_setup(struct vfio_device *dev, const struct vfio_device_config *
 	if (ret)
 		return ret;
 	ret = device_describe(dev, hw, config->sink);
+	if (!ret)
+		ret = device_pin(dev, hw, config);
 	if (!ret)
 		ret = device_irqs(dev, config->sink);
 	if (ret) {

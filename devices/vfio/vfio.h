@@ -16,6 +16,7 @@
 #include "iommufd/iommufd.h"
 #include "postern/event_loop.h"
 #include "postern/guest_window.h"
+#include "postern/intx_line.h"
 #include "postern/pci.h"
 
 struct vfio_host;
@@ -33,6 +34,7 @@ struct vfio_device_config {
 	bool iommu;	  /* translated by the guest's vIOMMU */
 	struct event_loop *loop;
 	struct msi_sink *sink;
+	struct intx_line *intx; /* where the interrupt pin leads; NULL: none is shown */
 	struct guest_window *window;
 	struct pci_root *root;
 	uint8_t devfn;

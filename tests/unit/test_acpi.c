@@ -44,6 +44,8 @@ static void setup(void)
 		.uart_base = 0x3f8,
 		.acpi_regs_base = 0x600,
 		.ged_gsi = 9,
+		.intx_gsi = 16,
+		.intx_lines = 8,
 		.sleep_type_s5 = 5,
 		.reset_value = 1,
 		.iommu =
@@ -478,7 +480,8 @@ Test(acpi, iasl)
 		"\"ACPI0007\"",	       "Device (C003)",
 		"Name (\\_S5",	       "33db4d5b-1ff7-401c-9657-7441c03dd766",
 		"Notify (PWRB, 0x80)", "ResourceConsumer, Edge, ActiveHigh, Exclusive",
-		"0x0000008000000000",
+		"0x0000008000000000",  "Name (_PRT, Package (0x20)",
+		"0x001FFFFF",
 	};
 	char dir[] = "/tmp/test_acpi.XXXXXX", arguments[64];
 

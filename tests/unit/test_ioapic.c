@@ -381,3 +381,66 @@ Test(ioapic, concurrent_writers_leave_the_last_route)
 	ioapic_set_irq(ioapic, 5, true);
 	cr_assert_eq(sent, 1);
 }
+
+/* ---- lines ---- */
+
+static struct intx_line *shared[2];
+static unsigned ended[2];
+static bool again;
+
+static void on_ended(void *opaque)
+{
+	unsigned i = *(const unsigned *)opaque;
+
+	ended[i]++;
+	intx_line_set(shared[i], false);
+	if (again)
+		intx_line_set(shared[i], true);
+}
+
+Test(ioapic, lines_share_a_pin)
+{
+	static unsigned index[2] = {0, 1};
+
+	for (unsigned i = 0; i < 2; i++) {
+		cr_assert_eq(ioapic_line_new(ioapic, 17, &shared[i]), 0);
+		shared[i]->opaque = &index[i];
+		shared[i]->ended = on_ended;
+	}
+	cr_assert_eq(ioapic_line_new(ioapic, IOAPIC_PINS, &shared[1]), -EINVAL);
+	out(0x10 + 2 * 17, LEVEL | VECTOR1);
+	intx_line_set(shared[0], true);
+	cr_assert_eq(sent, 1);
+	intx_line_set(shared[1], true);
+	cr_assert_eq(sent, 1, "one message until its end");
+	/* Whoever lets go, the other still asserts the pin. */
+	shared[1]->ended = NULL;
+	ioapic_eoi_pin(ioapic, 17);
+	cr_assert_eq(ended[0], 1);
+	cr_assert_eq(sent, 2);
+	cr_assert(in(0x10 + 2 * 17) & RIRR);
+	intx_line_set(shared[1], false);
+	ioapic_eoi_pin(ioapic, 17);
+	cr_assert_eq(sent, 2);
+	cr_assert_not(in(0x10 + 2 * 17) & RIRR);
+}
+
+Test(ioapic, a_line_that_lets_go_and_asserts_anew_sends_once_more)
+{
+	static unsigned index = 0;
+
+	cr_assert_eq(ioapic_line_new(ioapic, 16, &shared[0]), 0);
+	shared[0]->opaque = &index;
+	shared[0]->ended = on_ended;
+	out(0x10 + 2 * 16, LEVEL | VECTOR1);
+	intx_line_set(shared[0], true);
+	again = true;
+	ioapic_eoi_pin(ioapic, 16);
+	cr_assert_eq(sent, 2);
+	again = false;
+	ioapic_eoi_pin(ioapic, 16);
+	cr_assert_eq(sent, 2);
+	/* The end of another pin's interrupt is none of this. */
+	ioapic_eoi_pin(ioapic, 18);
+	cr_assert_eq(ended[0], 2);
+}
