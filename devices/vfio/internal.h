@@ -111,6 +111,23 @@ void vfio_intx_fini(struct vfio_intx *intx);
 /* The kernel allows one kind of interrupt at a time: off before MSI or MSI-X goes on. */
 void vfio_intx_set(struct vfio_intx *intx, bool on);
 
+/* ---- what the kernel tells about the device ---- */
+
+#define VFIO_NOTIFIERS 2u /* errors, requests */
+
+struct vfio_notifier {
+	struct vfio_device *dev;
+	struct event_loop *loop; /* NULL: not there */
+	struct event_watch watch;
+	bool said;
+};
+
+struct vfio_device;
+
+/* A kernel that will not tell is no reason to refuse the device. */
+void vfio_notifiers_start(struct vfio_device *dev, struct event_loop *loop);
+void vfio_notifiers_stop(struct vfio_device *dev);
+
 /* ---- BARs ---- */
 
 #define VFIO_BAR_AREAS 8u
@@ -133,8 +150,6 @@ struct vfio_bar {
  * count. What does not fit into MAX areas is left out. */
 unsigned vfio_areas_exclude(struct vfio_area *area, unsigned count, unsigned max, uint64_t offset,
 			    uint64_t size);
-
-struct vfio_device;
 
 /* Fill dev->bar[] from the kernel's region information. */
 int vfio_bars_query(struct vfio_device *dev);
@@ -167,6 +182,7 @@ struct vfio_device {
 	struct vfio_config config;
 	struct vfio_bar bar[PCI_BARS];
 	struct vfio_intx intx;
+	struct vfio_notifier notifier[VFIO_NOTIFIERS];
 	struct vfio_irqs irqs; /* of count 0 where the device has no MSI or MSI-X */
 	struct vfio_follower follower;
 };

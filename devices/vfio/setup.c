@@ -217,6 +217,7 @@ int vfio_device_setup(struct vfio_device *dev, const struct vfio_device_config *
 		device_fini(dev);
 		return ret;
 	}
+	vfio_notifiers_start(dev, config->loop);
 	vfio_bars_map(dev);
 	vfio_config_reset(dev); /* the device's own command register agrees with what is shown */
 	return 0;
@@ -227,5 +228,6 @@ void vfio_device_teardown(struct vfio_device *dev)
 	/* It stops doing DMA before anything it could reach goes away. */
 	vfio_config_reset(dev);
 	device_reset(dev);
+	vfio_notifiers_stop(dev);
 	device_fini(dev);
 }

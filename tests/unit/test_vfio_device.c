@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /* An assigned device under a guest that reboots, resets it, and puts it to sleep at bad moments. */
+#include <fcntl.h>
+#include <poll.h>
+
 #include "tests/unit/noise.h"
 #include "tests/unit/vfio_device_fixture.h"
 
 static void setup(void)
 {
 	hardware(true);
+	hw.irq_count[VFIO_PCI_ERR_IRQ_INDEX] = hw.irq_count[VFIO_PCI_REQ_IRQ_INDEX] = 1;
 	plug(&(struct vfio_device_config){.fd = -1});
 }
 
@@ -102,4 +106,46 @@ Test(vfio_device, garbage_everywhere)
 	start_dma();
 	msix_start(0);
 	cr_assert_gt(hw.irq_fd[VFIO_PCI_MSIX_IRQ_INDEX], 0);
+}
+
+/* What is said when the kernel signals INDEX three times, and how often WORDS are in it. */
+static unsigned said(unsigned index, const char *words)
+{
+	const uint64_t one = 1;
+	char text[4096] = "", *at = text;
+	unsigned count = 0;
+	int fds[2];
+
+	cr_assert_eq(pipe2(fds, O_NONBLOCK), 0);
+	cr_assert_eq(dup2(fds[1], STDERR_FILENO), STDERR_FILENO);
+	for (unsigned i = 0; i < 3; i++) {
+		for (unsigned j = 0; j < VFIO_NOTIFIERS; j++) {
+			struct event_watch *watch = &dev.notifier[j].watch;
+
+			if (watch->fd != hw.irq_fd[index])
+				continue;
+			cr_assert_eq(write(watch->fd, &one, sizeof(one)), (ssize_t)sizeof(one));
+			watch->ready(watch, POLLIN);
+		}
+	}
+	cr_assert_gt(read(fds[0], text, sizeof(text) - 1), 0);
+	for (; (at = strstr(at, words)); at++)
+		count++;
+	return count;
+}
+
+Test(vfio_device, errors_and_requests_are_said_once)
+{
+	cr_assert_eq(said(VFIO_PCI_ERR_IRQ_INDEX, "error: vfio test: reports an uncorrectable"), 1);
+	cr_assert_eq(said(VFIO_PCI_REQ_IRQ_INDEX, "warning: vfio test: the host wants it back"), 1);
+}
+
+Test(vfio_device, notifiers_end_with_the_device)
+{
+	cr_assert_gt(hw.irq_fd[VFIO_PCI_ERR_IRQ_INDEX], 0);
+	cr_assert_gt(hw.irq_fd[VFIO_PCI_REQ_IRQ_INDEX], 0);
+	unplug();
+	cr_assert_eq(hw.irq_fd[VFIO_PCI_ERR_IRQ_INDEX], -1);
+	cr_assert_eq(hw.irq_fd[VFIO_PCI_REQ_IRQ_INDEX], -1);
+	setup();
 }
