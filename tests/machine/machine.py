@@ -8,6 +8,7 @@ Frames between host and agent, both ways: u32 type, u32 length, then the bytes, 
 """
 import hashlib
 import os
+import re
 import select
 import shlex
 import shutil
@@ -126,16 +127,21 @@ def kernel_dir():
     return p.stdout.strip()
 
 
-def agent():
-    source = os.path.join(HERE, "agent.c")
-    command = ["cc", "-std=gnu17", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-static", "-s"]
+def program(name):
+    """The path of tests/machine/NAME.c, compiled to run in an initramfs without libraries."""
+    source = os.path.join(HERE, name + ".c")
+    command = ["cc", "-std=gnu17", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-static", "-s", "-I."]
+    # What it is made from: its own text and the headers of the tree that it includes.
+    headers = re.findall(rb'^#include "([^"]+)"', read(source), re.M)
+    inputs = [read(source), " ".join(command).encode()]
+    inputs += [read(os.path.join(TREE, h.decode())) for h in headers]
 
     def make(path):
-        p = subprocess.run(command + ["-o", path, source], stdout=sys.stderr)
+        p = subprocess.run(command + ["-o", path, source], stdout=sys.stderr, cwd=TREE)
         if p.returncode:
-            raise MachineError("tests/machine/agent.c does not compile, see above")
+            raise MachineError(f"tests/machine/{name}.c does not compile, see above")
 
-    return cached("agent", [read(source), " ".join(command).encode()], make)
+    return cached(name, inputs, make)
 
 
 def comma(path):
@@ -192,7 +198,7 @@ class Machine:
         with open(path, "wb") as f:
             f.write(cpio(cpio_base() + [
                 ("init", regular, read(os.path.join(HERE, "machine-init"))),
-                ("agent", regular, read(agent())),
+                ("agent", regular, read(program("agent"))),
                 ("machine.conf", regular, conf),
                 ("machine.tmpfs", regular, "\n".join(TMPFS).encode() + b"\n"),
             ]))
