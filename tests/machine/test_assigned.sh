@@ -102,6 +102,21 @@ says "no permission on /dev/iommu" "ermission" \
 	"chmod 600 /dev/iommu /dev/vfio/devices/* && chmod 666 /dev/kvm && setpriv --reuid 65534 --regid 65534 --clear-groups $run --vfio \$POSTERN_BDF_NVME"
 says "a memory lock limit" "ulimit -l" \
 	"chmod 666 /dev/iommu /dev/vfio/devices/* && ulimit -l 64 && setpriv --reuid 65534 --regid 65534 --clear-groups --inh-caps -all --bounding-set -all $run --vfio \$POSTERN_BDF_NVME"
+says "no permission on the device node" "no permission for /dev/vfio/devices" \
+	"chmod 666 /dev/iommu && chmod 600 /dev/vfio/devices/* && setpriv --reuid 65534 --regid 65534 --clear-groups $run --vfio \$POSTERN_BDF_NVME"
+says "a device that another process has" "another process has it open" "
+	$run --vfio \$POSTERN_BDF_NVME >/dev/null 2>&1 &
+	until ls -l /proc/\$!/fd | grep -q kvm-vcpu; do sleep 0.1; done
+	$run --vfio \$POSTERN_BDF_NVME
+	status=\$?
+	kill -KILL \$!
+	exit \$status"
+says "interrupts that are not remapped" "allow_unsafe_interrupts" "
+	echo N >/sys/module/iommufd/parameters/allow_unsafe_interrupts
+	$run --vfio \$POSTERN_BDF_NVME
+	status=\$?
+	echo Y >/sys/module/iommufd/parameters/allow_unsafe_interrupts
+	exit \$status"
 
 tests/machine/session stop >/dev/null 2>&1
 finish

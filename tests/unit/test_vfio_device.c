@@ -2,6 +2,7 @@
 /* An assigned device under a guest that reboots, resets it, and puts it to sleep at bad moments. */
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/mman.h>
 
 #include "tests/unit/noise.h"
 #include "tests/unit/vfio_device_fixture.h"
@@ -83,6 +84,79 @@ Test(vfio_device, function_level_reset_wakes_and_clears)
 	cr_assert_eq(bar_read(0x202c), 1);
 	cfg_write(MSIX + PCI_MSIX_FLAGS, 2, PCI_MSIX_FLAGS_ENABLE);
 	cr_assert_eq(hw.irq_fd[VFIO_PCI_MSIX_IRQ_INDEX], 0);
+}
+
+/* ---- pages of a BAR in the guest's address space ---- */
+
+static uint64_t shown_at;
+static unsigned shown;
+
+static int show(struct guest_window *w, uint64_t gpa, uint64_t size, void *host)
+{
+	(void)w;
+	(void)host;
+	cr_assert_eq(size, GUEST_PAGE_SIZE);
+	cr_assert_eq(shown, 0, "at one place at a time");
+	/* The kernel sends SIGBUS for memory of a device that sleeps or does not decode. */
+	cr_assert(hw16(PCI_COMMAND) & PCI_COMMAND_MEMORY);
+	cr_assert_eq(hw16(PM + PCI_PM_CTRL) & 3, 0);
+	shown++;
+	shown_at = gpa;
+	return 0;
+}
+
+static int hide(struct guest_window *w, uint64_t gpa)
+{
+	(void)w;
+	cr_assert_eq(shown, 1);
+	cr_assert_eq(gpa, shown_at);
+	cr_assert(hw16(PCI_COMMAND) & PCI_COMMAND_MEMORY);
+	cr_assert_eq(hw16(PM + PCI_PM_CTRL) & 3, 0);
+	shown--;
+	return 0;
+}
+
+Test(vfio_device, pages_are_shown_only_where_and_while_they_answer)
+{
+	static const struct guest_window_ops ops = {.memory_add = show, .memory_remove = hide};
+	static struct guest_window window = {.ops = &ops};
+	void *page = mmap(NULL, GUEST_PAGE_SIZE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	cr_assert_neq(page, MAP_FAILED);
+	dev.window = &window;
+	dev.bar[0].area[0] = (struct vfio_area){.size = GUEST_PAGE_SIZE, .host = page};
+	dev.bar[0].areas = 1;
+	start_dma();
+	cr_assert_eq(shown_at, MEM32);
+	/* Moves, with decoding on. */
+	cfg_write(PCI_BASE_ADDRESS_0, 4, (uint32_t)MEM32 + 0x10000);
+	cr_assert_eq(shown, 1);
+	cr_assert_eq(shown_at, MEM32 + 0x10000);
+	/* To where nobody may be. */
+	cfg_write(PCI_BASE_ADDRESS_0, 4, 0x1000);
+	cr_assert_eq(shown, 0);
+	cfg_write(PCI_BASE_ADDRESS_0, 4, (uint32_t)MEM32);
+	cr_assert_eq(shown, 1);
+	/* Asleep; moves meanwhile; wakes. */
+	cfg_write(PM + PCI_PM_CTRL, 2, 3);
+	cr_assert_eq(shown, 0);
+	cfg_write(PCI_BASE_ADDRESS_0, 4, (uint32_t)MEM32 + 0x20000);
+	cr_assert_eq(shown, 0);
+	cfg_write(PM + PCI_PM_CTRL, 2, 0);
+	cr_assert_eq(shown_at, MEM32 + 0x20000);
+	cr_assert_eq(shown, 1);
+	/* Decoding off, and the resets. */
+	cfg_write(PCI_COMMAND, 2, 0);
+	cr_assert_eq(shown, 0);
+	start_dma();
+	cr_assert_eq(shown, 1);
+	cfg_write(EXPRESS + PCI_EXP_DEVCTL, 2, PCI_EXP_DEVCTL_BCR_FLR);
+	cr_assert_eq(shown, 0);
+	cfg_write(PCI_BASE_ADDRESS_0, 4, (uint32_t)MEM32);
+	start_dma();
+	cr_assert_eq(shown, 1);
+	pci_root_reset(root);
+	cr_assert_eq(shown, 0);
 }
 
 Test(vfio_device, garbage_everywhere)
