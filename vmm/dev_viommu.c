@@ -198,6 +198,7 @@ static void viommu_stats(struct machine *m, void (*line)(const char *name, uint6
 	line("viommu.commands", engine.commands);
 	line("viommu.invalidations", engine.invalidations);
 	line("viommu.completion_waits", engine.completion_waits);
+	line("viommu.completion_waits_rested", engine.rests);
 	line("viommu.events", engine.events);
 	line("viommu.translations", engine.translations);
 	line("viommu.iotlb_hits", engine.iotlb_hits);

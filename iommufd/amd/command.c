@@ -30,8 +30,10 @@ static int completion_wait(struct amd_iommu_engine *e, const struct amd_command 
 {
 	const uint64_t gpa = command->word[0] & AMD_COMWAIT_ADDR;
 
-	if (amd_spaces_held(e))
+	if (amd_spaces_held(e)) {
+		amd_count(&e->counters.rests);
 		return -EAGAIN;
+	}
 	amd_count(&e->counters.completion_waits);
 	if (command->word[0] & AMD_COMWAIT_STORE &&
 	    guest_memory_store64(e->config.memory, gpa, command->word[1])) {

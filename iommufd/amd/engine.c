@@ -254,9 +254,9 @@ void amd_iommu_engine_stats(const struct amd_iommu_engine *engine, struct amd_io
 #define COUNT(name) .name = atomic_load_explicit(&c->name, memory_order_relaxed)
 	amd_engine_lock(e);
 	*stats = (struct amd_iommu_stats){
-		COUNT(commands),    COUNT(invalidations), COUNT(completion_waits), COUNT(events),
-		COUNT(events_lost), COUNT(translations),  COUNT(iotlb_hits),	   COUNT(walks),
-		COUNT(faults),	    COUNT(remaps),
+		COUNT(commands), COUNT(invalidations), COUNT(completion_waits), COUNT(rests),
+		COUNT(events),	 COUNT(events_lost),   COUNT(translations),	COUNT(iotlb_hits),
+		COUNT(walks),	 COUNT(faults),	       COUNT(remaps),
 	};
 	amd_spaces_stats(e, stats);
 	amd_engine_unlock(e);

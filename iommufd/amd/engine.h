@@ -196,6 +196,7 @@ int amd_iommu_engine_walk(struct amd_iommu_engine *engine, const struct amd_devi
 
 struct amd_iommu_stats {
 	uint64_t commands, invalidations, completion_waits, events, events_lost;
+	uint64_t rests; /* a COMPLETION_WAIT waited for a device to let go */
 	uint64_t translations, iotlb_hits, walks, faults, remaps;
 };
 void amd_iommu_engine_stats(const struct amd_iommu_engine *engine, struct amd_iommu_stats *stats);

@@ -51,7 +51,7 @@ struct amd_watch {
 };
 
 struct amd_counters {
-	_Atomic uint64_t commands, invalidations, completion_waits, events, events_lost;
+	_Atomic uint64_t commands, invalidations, completion_waits, rests, events, events_lost;
 	_Atomic uint64_t translations, iotlb_hits, walks, faults, remaps;
 };
 
