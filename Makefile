@@ -40,25 +40,26 @@ ifneq ($(filter-out $(configless),$(goals)),)
 include $(O)/.config
 endif
 
-export KCONFIG_CONFIG = $(O)/.config
+# Not exported: a kernel that the tests build would take it for its own.
+kconfig = KCONFIG_CONFIG=$(O)/.config
 
 $(O)/.config: | $(O)/.packages
 	$(Q)mkdir -p $(O)
 	$(say) CONF configs/default_defconfig
-	$(Q)kconfig-conf --defconfig=configs/default_defconfig Kconfig >/dev/null
+	$(Q)$(kconfig) kconfig-conf --defconfig=configs/default_defconfig Kconfig >/dev/null
 
 %_defconfig: configs/%_defconfig $(O)/.packages
 	$(Q)mkdir -p $(O)
-	$(Q)kconfig-conf --defconfig=$< Kconfig >/dev/null
+	$(Q)$(kconfig) kconfig-conf --defconfig=$< Kconfig >/dev/null
 	$(say) CONF $<
 
 .PHONY: menuconfig oldconfig savedefconfig
 menuconfig:
-	$(Q)kconfig-mconf Kconfig
+	$(Q)$(kconfig) kconfig-mconf Kconfig
 oldconfig:
-	$(Q)kconfig-conf --oldconfig Kconfig
+	$(Q)$(kconfig) kconfig-conf --oldconfig Kconfig
 savedefconfig:
-	$(Q)kconfig-conf --savedefconfig=$(O)/defconfig Kconfig
+	$(Q)$(kconfig) kconfig-conf --savedefconfig=$(O)/defconfig Kconfig
 
 # What the build and the tests need from Debian; installs it when run as root.
 $(O)/.packages: packages.debian scripts/packages

@@ -69,4 +69,7 @@ is "run takes a caller's NVMe image" \
 is "and writes to it" "$(head -c 7 "$work/nvme")" written
 is "run returns 124 on a time-out" "$(status tests/machine/run -t 1 -- sleep 1000)" 124
 is "run returns 125 when the machine stops" "$(status tests/machine/run -- poweroff -f)" 125
+# Linux would write its configuration where postern's is.
+is "make leaves no name of its configuration to what it runs" \
+	"$(make -s --eval='print-environment: ; @env' print-environment | grep -c '^KCONFIG')" 0
 done_testing
