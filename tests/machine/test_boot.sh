@@ -32,8 +32,10 @@ guest 120 info "" --memory 256M --event-loop poll
 ok "poll event loop: boots and powers off" $?
 
 inside 120 "$O/postern" run --kernel "$kernel/bzImage" --initrd "$initrd" --memory 256M --stats \
-	--cmdline "console=ttyS0 panic=-1 postern.job=info"
+	--guest-fdt on --cmdline "console=ttyS0 panic=-1 postern.job=info"
 ok "bzImage by the 64-bit protocol: boots and powers off" $?
+grep -q '] OF: ' "$work/log"
+ok "bzImage by the 64-bit protocol: the guest finds its device tree" $?
 
 guest 200 info "" --memory 3584M --cpus 1
 ok "RAM above 4 GiB: boots and powers off" $?
