@@ -211,8 +211,6 @@ enum machine_end {
 	MACHINE_FAILED,	 /* the monitor itself could not go on */
 };
 
-struct device_instance;
-
 /* Make m->window work on m->kvm. */
 void kvm_window_init(struct machine *m);
 

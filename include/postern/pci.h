@@ -22,7 +22,6 @@
 
 #define PCI_CONFIG_SIZE 4096u
 #define PCI_BARS	6u
-#define PCI_ROM_SLOT	6u /* not used yet; BAR index of the expansion ROM */
 
 #define PCI_DEVFN(slot, function) ((uint8_t)((slot) << 3 | (function)))
 

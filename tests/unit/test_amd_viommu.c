@@ -12,7 +12,6 @@
 #include "devices/amd_iommu/amd_viommu.h"
 #include "postern/bits.h"
 #include "tests/unit/fake_engine.h"
-#include "tests/unit/fake_pci.h"
 
 #define WINDOW UINT64_C(0xfeb80000)
 #define DEVFN  PCI_DEVFN(1, 0)

@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "tests/unit/fake_engine.h"
-#include "tests/unit/fake_pci.h"
 
 #include "devices/amd_iommu/amd_viommu.h"
 #include "postern/bits.h"
