@@ -365,6 +365,8 @@ Test(ioapic, concurrent_writers_leave_the_last_route)
 	ioapic_free(ioapic);
 	cr_assert_eq(ioapic_new(&config, &ioapic), 0);
 	bus_write(&mmio, IOAPIC_BASE, 4, 0x10 + 2 * 5);
+	/* Open before the threads start: which of them runs first is not known. */
+	bus_write(&mmio, IOAPIC_BASE + 0x10, 4, vector[0] | LEVEL);
 	for (int i = 0; i < 2; i++) {
 		pthread_create(&thread[i], NULL, toggle, NULL);
 		pthread_create(&thread[2 + i], NULL, rewrite, &vector[i]);
