@@ -27,6 +27,8 @@ struct iommufd {
 	const struct iommufd_transport *transport;
 	unsigned viommu_command_nr;
 	_Atomic uint64_t commands_set, commands_get;
+	iommufd_viommu_trace_fn *trace; /* NULL: nobody wants to know */
+	void *trace_opaque;
 };
 
 /*

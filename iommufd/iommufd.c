@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "iommufd/internal.h"
 #include "iommufd/uapi.h"
@@ -366,6 +367,30 @@ int iommufd_munmap(struct iommufd *ctx, void *va, size_t length)
 	return munmap(va, length) ? -errno : 0;
 }
 
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+static int viommu_command(struct iommufd *ctx, struct iommu_viommu_command *cmd)
+{
+	const bool get = cmd->op == IOMMU_VIOMMU_COMMAND_OP_GET;
+	uint64_t begin;
+	int rc;
+
+	atomic_fetch_add_explicit(get ? &ctx->commands_get : &ctx->commands_set, 1,
+				  memory_order_relaxed);
+	if (!ctx->trace)
+		return iommufd_call(ctx, ctx->viommu_command_nr, cmd);
+	begin = now_ns();
+	rc = iommufd_call(ctx, ctx->viommu_command_nr, cmd);
+	ctx->trace(ctx->trace_opaque, get, cmd->index, cmd->val64, rc, now_ns() - begin);
+	return rc;
+}
+
 int iommufd_viommu_command_set(struct iommufd *ctx, uint32_t viommu_id, uint16_t index,
 			       uint64_t value)
 {
@@ -377,8 +402,7 @@ int iommufd_viommu_command_set(struct iommufd *ctx, uint32_t viommu_id, uint16_t
 		.val64 = value,
 	};
 
-	atomic_fetch_add_explicit(&ctx->commands_set, 1, memory_order_relaxed);
-	return iommufd_call(ctx, ctx->viommu_command_nr, &cmd);
+	return viommu_command(ctx, &cmd);
 }
 
 int iommufd_viommu_command_get(struct iommufd *ctx, uint32_t viommu_id, uint16_t index,
@@ -390,13 +414,17 @@ int iommufd_viommu_command_get(struct iommufd *ctx, uint32_t viommu_id, uint16_t
 		.op = IOMMU_VIOMMU_COMMAND_OP_GET,
 		.index = index,
 	};
-	int rc;
+	int rc = viommu_command(ctx, &cmd);
 
-	atomic_fetch_add_explicit(&ctx->commands_get, 1, memory_order_relaxed);
-	rc = iommufd_call(ctx, ctx->viommu_command_nr, &cmd);
 	if (!rc)
 		*value = cmd.val64;
 	return rc;
+}
+
+void iommufd_viommu_command_trace(struct iommufd *ctx, iommufd_viommu_trace_fn *fn, void *opaque)
+{
+	ctx->trace_opaque = opaque;
+	ctx->trace = fn;
 }
 
 void iommufd_viommu_command_count(const struct iommufd *ctx, uint64_t *set, uint64_t *get)

@@ -195,6 +195,14 @@ int iommufd_viommu_command_get(struct iommufd *ctx, uint32_t viommu_id, uint16_t
 			       uint64_t *value);
 /* How many VIOMMU_COMMANDs of each direction this context has carried. */
 void iommufd_viommu_command_count(const struct iommufd *ctx, uint64_t *set, uint64_t *get);
+/*
+ * From now on FN is told of every VIOMMU_COMMAND after it returned RC, on the thread that made it:
+ * what was set or, where RC is 0, what was got, and how long the call took. Set while no call is
+ * under way; NULL: nobody.
+ */
+typedef void iommufd_viommu_trace_fn(void *opaque, bool get, uint16_t index, uint64_t value, int rc,
+				     uint64_t ns);
+void iommufd_viommu_command_trace(struct iommufd *ctx, iommufd_viommu_trace_fn *fn, void *opaque);
 
 /*
  * Queues with a descriptor, which the caller closes: until then DESTROY says -EBUSY. poll(2) it for

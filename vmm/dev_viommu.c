@@ -11,6 +11,7 @@
 
 #include "devices/amd_iommu/amd_viommu.h"
 #include "vmm/machine.h"
+#include "vmm/viommu_trace.h"
 
 enum { VIOMMU_ORDER = 0 };
 
@@ -23,6 +24,7 @@ struct viommu {
 	struct amd_iommu_listener listener;
 	struct event_work ring; /* the rest of a long command ring */
 	struct pci_function southbridge;
+	struct viommu_trace *trace;
 };
 
 static int remap(void *opaque, uint16_t devid, const struct msi_msg *in, struct msi_msg *out,
@@ -109,6 +111,7 @@ static void viommu_destroy(struct machine *m)
 	if (m->iommufd_soft)
 		iommufd_close(m->iommufd_soft);
 	m->iommufd_soft = NULL;
+	viommu_trace_free(viommu->trace);
 	free(viommu);
 	m->private[VIOMMU_ORDER] = NULL;
 }
@@ -118,6 +121,15 @@ static const struct amd_iommu_features profile[] = {
 	[VIOMMU_FEATURES_V2] = {.efr = AMD_IOMMU_EFR_V2, .efr2 = AMD_IOMMU_EFR2_V2},
 	[VIOMMU_FEATURES_FULL] = {.efr = AMD_IOMMU_EFR_FULL, .efr2 = AMD_IOMMU_EFR2_FULL},
 };
+
+static int start_trace(struct machine *m, struct viommu *viommu)
+{
+	int rc = viommu_trace_new(m->config->trace_viommu_path, &viommu->trace);
+
+	if (!rc)
+		iommufd_viommu_command_trace(m->iommufd_soft, viommu_trace_command, viommu->trace);
+	return rc;
+}
 
 static int viommu_create(struct machine *m)
 {
@@ -148,6 +160,8 @@ static int viommu_create(struct machine *m)
 	viommu->machine = m;
 	viommu->ring.run = run_ring;
 	rc = iommufd_open_soft(&m->iommufd_soft, &m->memory);
+	if (!rc && m->config->trace_viommu)
+		rc = start_trace(m, viommu);
 	if (!rc)
 		rc = iommufd_soft_set_hw(m->iommufd_soft, &features, front.devfn);
 	if (!rc)

@@ -11,6 +11,7 @@ obj-y += config_fdt_absent.o
 endif
 obj-$(CONFIG_VIRTIO_BLK) += dev_disk.o
 obj-$(CONFIG_VFIO) += dev_vfio.o
+obj-y += viommu_trace.o
 obj-$(CONFIG_AMD_IOMMU) += dev_viommu.o
 ifeq ($(CONFIG_DOCTOR),y)
 obj-y += cmd_doctor.o doctor_host.o

@@ -92,6 +92,8 @@ struct machine_config {
 	char *serial_path;
 	bool guest_fdt;
 	bool stats; /* print the counters at the end */
+	bool trace_viommu;
+	char *trace_viommu_path; /* NULL: standard error */
 };
 
 /* Defaults from Kconfig. */

@@ -26,4 +26,5 @@ void machine_config_free(struct machine_config *config)
 	free(config->initrd);
 	free(config->cmdline);
 	free(config->serial_path);
+	free(config->trace_viommu_path);
 }

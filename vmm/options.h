@@ -43,6 +43,7 @@ int config_set_serial(struct machine_config *config, const char *text);
 int config_set_cpus(struct machine_config *config, const char *text);
 int config_set_event_loop(struct machine_config *config, const char *text);
 int config_set_iommufd(struct machine_config *config, const char *text);
+int config_set_trace(struct machine_config *config, const char *text);
 int config_set_string(char **field, const char *text);
 
 /* Read a machine description (.dtb, or .dts through dtc); files in it are relative to it. */
