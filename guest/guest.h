@@ -63,7 +63,22 @@ int guest_entry_registers(const struct guest_entry *entry, const struct guest_me
 
 /* ---- ACPI (6.4, hardware-reduced) ---- */
 
-#define GUEST_IOMMU_DEVICES 32
+#define GUEST_IOMMU_DEVICES 256
+
+/* An AMD IOMMU, or present = false. */
+struct guest_iommu {
+	bool present;
+	uint16_t devid;
+	uint16_t capability;
+	uint64_t window;
+	uint64_t window_size;
+	uint64_t efr, efr2;
+	uint16_t ioapic_devid; /* 00A0h */
+	uint8_t physical_bits, virtual_bits;
+	/* Requester ids of the devices behind it; none named: every device there is. */
+	uint16_t device[GUEST_IOMMU_DEVICES];
+	unsigned device_count;
+};
 
 struct guest_acpi {
 	const struct guest_memory *memory;
@@ -81,21 +96,7 @@ struct guest_acpi {
 	/* INTA of PCI slot N is GSI intx_gsi + N % intx_lines; no lines: no INTx. */
 	unsigned intx_gsi, intx_lines;
 	uint8_t sleep_type_s5, reset_value;
-	/* One AMD IOMMU, or present = false. */
-	struct {
-		bool present;
-		uint16_t devid;
-		uint16_t capability;
-		uint64_t window;
-		uint64_t window_size;
-		uint64_t efr, efr2;
-		bool np_cache;
-		uint16_t ioapic_devid; /* 00A0h */
-		uint8_t physical_bits, virtual_bits;
-		/* Requester ids of the devices behind it; none named: every device there is. */
-		uint16_t device[GUEST_IOMMU_DEVICES];
-		unsigned device_count;
-	} iommu;
+	struct guest_iommu iommu;
 };
 
 static inline unsigned guest_intx_gsi(const struct guest_acpi *acpi, unsigned slot)

@@ -3,7 +3,9 @@
  * IVRS: where the AMD IOMMU is, what it can do and whom it translates (AMD I/O Virtualization
  * Technology specification 48882, chapter 5.2).
  *
- * Two blocks describe the one IOMMU, the older type first: systems take the last that they know.
+ * Three blocks describe each IOMMU, the older type first: systems take the last that they know.
+ * There are no alias entries (42h, 43h): no bridge to conventional PCI is ever in front of a device
+ * here, so that every request carries the id of the function that made it.
  */
 #include "guest/aml.h"
 #include "postern/bits.h"
@@ -48,11 +50,11 @@
 #define IVHD_GATS   GENMASK(29, 28)
 #define IVHD_HATS   GENMASK(31, 30)
 
-enum { IVHD_10 = 0x10, IVHD_11 = 0x11 };
+enum { IVHD_10 = 0x10, IVHD_11 = 0x11, IVHD_40 = 0x40 };
 enum { ENTRY_ALL = 0x01, ENTRY_SELECT = 0x02, ENTRY_SPECIAL = 0x48, SPECIAL_IOAPIC = 1 };
 
 #define IVHD_10_SIZE 24u
-#define IVHD_11_SIZE 40u
+#define IVHD_40_SIZE 40u /* and of type 11h */
 #define ENTRY_SIZE   4u
 #define SPECIAL_SIZE 8u
 
@@ -97,7 +99,7 @@ static void ivhd_block(struct aml *aml, const struct guest_acpi *acpi, uint8_t t
 			 (efr & EFR_PPRSUP ? IVHD_PPRSUP : 0);
 	aml_value(aml, type, 1);
 	aml_value(aml, flags, 1);
-	aml_value(aml, (type == IVHD_10 ? IVHD_10_SIZE : IVHD_11_SIZE) + entries, 2);
+	aml_value(aml, (type == IVHD_10 ? IVHD_10_SIZE : IVHD_40_SIZE) + entries, 2);
 	aml_value(aml, acpi->iommu.devid, 2);
 	aml_value(aml, acpi->iommu.capability, 2);
 	aml_value(aml, acpi->iommu.window, 8);
@@ -130,5 +132,6 @@ void ivrs_build(struct aml *aml, const struct guest_acpi *acpi)
 	aml_value(aml, 0, 8);
 	ivhd_block(aml, acpi, IVHD_10);
 	ivhd_block(aml, acpi, IVHD_11);
+	ivhd_block(aml, acpi, IVHD_40);
 	acpi_table_end(aml, table);
 }

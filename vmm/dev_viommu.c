@@ -76,21 +76,28 @@ static int add_southbridge(struct machine *m, struct viommu *viommu)
 	return pci_root_add(m->root, &viommu->southbridge, PCI_DEVFN(MACHINE_SLOT_SOUTHBRIDGE, 0));
 }
 
-static void describe(struct machine *m, uint16_t devid, const struct amd_iommu_features *features)
+void viommu_describe(const struct amd_viommu *front, const struct amd_viommu_config *config,
+		     struct guest_iommu *iommu)
 {
-	m->acpi.iommu.present = true;
-	m->acpi.iommu.devid = devid;
-	m->acpi.iommu.capability = AMD_VIOMMU_CAPABILITY;
-	m->acpi.iommu.window = MACHINE_IOMMU_WINDOW;
-	m->acpi.iommu.window_size = AMD_VIOMMU_WINDOW_SIZE;
-	m->acpi.iommu.efr = features->efr;
-	m->acpi.iommu.efr2 = features->efr2;
-	m->acpi.iommu.np_cache = true;
-	m->acpi.iommu.ioapic_devid = MACHINE_IOAPIC_DEVID;
-	m->acpi.iommu.physical_bits = AMD_VIOMMU_PHYSICAL_BITS;
-	m->acpi.iommu.virtual_bits = AMD_VIOMMU_VIRTUAL_BITS;
-	/* Always one, and one as high as the IOAPIC's id: Linux sizes its tables by these. */
-	m->acpi.iommu.device[m->acpi.iommu.device_count++] = MACHINE_IOAPIC_DEVID;
+	/* Those of the registers, which may be fewer than what was asked for. */
+	const struct amd_iommu_features features = amd_viommu_features(front);
+
+	*iommu = (struct guest_iommu){
+		.present = true,
+		.devid = config->devfn,
+		.capability = AMD_VIOMMU_CAPABILITY,
+		.window = config->window,
+		.window_size = AMD_VIOMMU_WINDOW_SIZE,
+		.efr = features.efr,
+		.efr2 = features.efr2,
+		.ioapic_devid = MACHINE_IOAPIC_DEVID,
+		.physical_bits = AMD_VIOMMU_PHYSICAL_BITS,
+		.virtual_bits = AMD_VIOMMU_VIRTUAL_BITS,
+		/* Always one, and one as high as the IOAPIC's id: Linux sizes its tables by these.
+		 */
+		.device = {MACHINE_IOAPIC_DEVID},
+		.device_count = 1,
+	};
 }
 
 static void viommu_destroy(struct machine *m)
@@ -188,7 +195,7 @@ static int viommu_create(struct machine *m)
 	amd_iommu_engine_listen(m->engine, &viommu->listener);
 	m->dma_space_new = dma_space_new;
 	m->dma_space_free = amd_iommu_dma_space_free;
-	describe(m, front.devfn, &features);
+	viommu_describe(viommu->front, &front, &m->acpi.iommu);
 	return 0;
 }
 

@@ -296,6 +296,12 @@ int machine_place(struct machine *m, uint8_t devfn, bool iommu, struct dma_space
 		  struct msi_sink **sink);
 void machine_unplace(struct machine *m, struct dma_space *ds, bool iommu);
 
+struct amd_viommu;
+struct amd_viommu_config;
+/* What the ACPI tables say of FRONT, which was made from CONFIG: nothing but what it is. */
+void viommu_describe(const struct amd_viommu *front, const struct amd_viommu_config *config,
+		     struct guest_iommu *iommu);
+
 /* ---- exit codes (documented in postern(1)) ---- */
 
 enum {
