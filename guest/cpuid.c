@@ -230,8 +230,9 @@ static int kvm_leaves_set(struct kvm_cpuid2 *cpuid, unsigned max, const struct g
 		.ebx = KVM_APIC_BUS_KHZ,
 	};
 
-	if (e && !want->msi_ext_dest_id)
-		e->eax &= ~(uint32_t)KVM_MSI_EXT_DEST_ID;
+	/* The monitor's affair, of which KVM says nothing. */
+	if (e)
+		field_set(&e->eax, KVM_MSI_EXT_DEST_ID, want->msi_ext_dest_id);
 	if (!want->tsc_khz || !cpuid_find(cpuid, KVM_LEAF_BASE, 0))
 		return 0;
 	cpuid_remove(cpuid, KVM_LEAF_FREQUENCIES);

@@ -78,6 +78,10 @@ static bool is_interrupt_address(uint64_t addr)
 	return (uint32_t)addr >> 20 == 0xfee && !((addr >> 32) & 0xff);
 }
 
+/* Bits 14:8 of the destination, to where KVM_CAP_X2APIC_API wants bits 31:8. */
+#define EXT_DEST_ID    GENMASK(11, 5)
+#define EXT_DEST_SHIFT 40
+
 /* The message that KVM is to deliver for IN. Called without irq->lock. */
 static int resolve(const struct irq_sink *sink, const struct msi_msg *in, struct msi_msg *out,
 		   bool log)
@@ -94,6 +98,10 @@ static int resolve(const struct irq_sink *sink, const struct msi_msg *in, struct
 		if (in->addr >> 32)
 			return -EINVAL;
 		*out = *in;
+		if (sink->irq->kvm->msi_ext_dest_id) {
+			out->addr &= ~EXT_DEST_ID;
+			out->addr |= FIELD_GET(EXT_DEST_ID, in->addr) << EXT_DEST_SHIFT;
+		}
 	}
 	return is_interrupt_address(out->addr) ? 0 : -EINVAL;
 }

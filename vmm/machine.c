@@ -19,6 +19,7 @@
 SECTION_DECLARE(struct device_class, device_classes);
 
 #define CLASSES_MAX 8
+#define XAPIC_CPUS  255u /* APIC ids of 8 bits, less the one that means all */
 
 /* What machine_run() owns besides the machine that devices see. */
 struct machine_life {
@@ -319,6 +320,28 @@ static int start_vcpus(struct machine *m)
 	return 0;
 }
 
+static int check_cpus(struct machine *m)
+{
+	struct kvm *kvm = &m->kvm;
+	const unsigned cpus = m->config->cpus;
+
+	if (cpus > kvm->max_cpus) {
+		log_error("--cpus %u: KVM on this host allows %u", cpus, kvm->max_cpus);
+		return -EINVAL;
+	}
+	if (cpus <= XAPIC_CPUS)
+		return 0;
+	if (!kvm->x2apic_api) {
+		log_error("--cpus %u: KVM on this host has no KVM_CAP_X2APIC_API, and without it "
+			  "at most %u processors can be told apart; it needs Linux 4.7 or later",
+			  cpus, XAPIC_CPUS);
+		return -EOPNOTSUPP;
+	}
+	/* The vIOMMU's remapping entries have 32 bits for them. */
+	kvm->msi_ext_dest_id = !m->config->viommu;
+	return 0;
+}
+
 static int assemble(struct machine_life *life)
 {
 	struct machine *m = &life->m;
@@ -337,10 +360,8 @@ static int assemble(struct machine_life *life)
 		rc = memory_new(&m->memory, config->memory, config->hugepages);
 	if (!rc)
 		rc = kvm_open(&m->kvm);
-	if (!rc && config->cpus > m->kvm.max_cpus) {
-		log_error("--cpus %u: KVM on this host allows %u", config->cpus, m->kvm.max_cpus);
-		rc = -EINVAL;
-	}
+	if (!rc)
+		rc = check_cpus(m);
 	if (!rc)
 		rc = add_memory(m);
 	if (!rc)

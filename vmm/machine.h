@@ -28,7 +28,7 @@
 #include "postern/pci.h"
 #include "postern/section.h"
 
-#define MACHINE_CPUS_MAX    64
+#define MACHINE_CPUS_MAX    1024
 #define MACHINE_DEVICES_MAX 28
 
 /* Guest physical address map below 4 GiB; RAM above it starts at 4 GiB. */
@@ -107,6 +107,8 @@ struct kvm {
 	size_t run_size; /* of a vCPU's shared page area */
 	bool split_irqchip, x2apic_api, signal_msi, tsc_deadline, exit_on_emulation_failure;
 	bool irqfd, ioeventfd, readonly_mem, immediate_exit;
+	/* Messages that nobody remaps name APIC ids of 15 bits: KVM_FEATURE_MSI_EXT_DEST_ID. */
+	bool msi_ext_dest_id;
 	unsigned max_slots, max_routes, max_cpus;
 	unsigned phys_bits;
 	struct kvm_cpuid2 *cpuid; /* what KVM_GET_SUPPORTED_CPUID returned */

@@ -104,6 +104,7 @@ static int set_cpuid(const struct vcpu *vcpu)
 		.cpus = m->config->cpus,
 		.tsc_deadline = m->kvm.tsc_deadline,
 		.x2apic = true,
+		.msi_ext_dest_id = m->kvm.msi_ext_dest_id,
 		.tsc_khz = khz > 0 ? (uint32_t)khz : 0,
 	};
 	const struct kvm_cpuid2 *supported = m->kvm.cpuid;

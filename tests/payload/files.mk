@@ -3,8 +3,8 @@
 
 payload_dir := $(O)/tests/payload
 payload_programs := $(addprefix $(payload_dir)/,test_access test_interrupts test_run)
-payload_tests := $(payload_programs) $(payload_dir)/test_hostile $(payload_dir)/test_terminal
-payload_tests += $(payload_programs) $(payload_dir)/test_hostile
+payload_tests := $(payload_programs) $(payload_dir)/test_hostile $(payload_dir)/test_terminal \
+	$(payload_dir)/test_cpus
 
 $(payload_dir)/agent.bin: tests/payload/agent.S tests/payload/agent.h
 	$(say) AS $<
@@ -24,8 +24,10 @@ $(payload_programs): %: %.o $(payload_parts) $(libs)
 	$(Q)$(CC) $(filter-out -static,$(POSTERN_LDFLAGS)) $(LDFLAGS) -o $@ $< $(payload_parts) \
 		-Wl,--whole-archive $(lib_guest) -Wl,--no-whole-archive $(libs) $(libs) $(LIBS)
 
-# A hostile kernel for postern itself: 32-bit code in a 64-bit ELF file, as PVH wants it.
-$(payload_dir)/garbage.bin: tests/payload/garbage.c tests/payload/garbage.ld
+# Kernels for postern itself, a hostile one among them: 32-bit code in a 64-bit ELF file, as PVH
+# wants it.
+payload_kernels := $(addprefix $(payload_dir)/,garbage cpus)
+$(payload_kernels:=.bin): $(payload_dir)/%.bin: tests/payload/%.c tests/payload/garbage.ld
 	$(say) CC $<
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) -m32 -march=i686 -ffreestanding -fno-pic -fno-stack-protector -nostdlib -O1 -Wall \
@@ -33,9 +35,9 @@ $(payload_dir)/garbage.bin: tests/payload/garbage.c tests/payload/garbage.ld
 	$(Q)ld -m elf_i386 --no-warn-rwx-segments --build-id=none -N -T tests/payload/garbage.ld -o $(@:.bin=.elf32) $(@:.bin=.o)
 	$(Q)objcopy -O binary $(@:.bin=.elf32) $@
 
-$(payload_dir)/garbage.elf: tests/payload/pvh.S $(payload_dir)/garbage.bin
+$(payload_kernels:=.elf): %.elf: tests/payload/pvh.S %.bin
 	$(say) LD $@
-	$(Q)$(CC) -DPROGRAM='"$(payload_dir)/garbage.bin"' -c -o $(@:.elf=.pvh.o) $<
+	$(Q)$(CC) -DPROGRAM='"$*.bin"' -c -o $(@:.elf=.pvh.o) $<
 	$(Q)ld -m elf_x86_64 --no-warn-rwx-segments --build-id=none -N -Ttext=0x100000 -e _start -o $@ $(@:.elf=.pvh.o)
 
 $(payload_dir)/test_hostile: tests/payload/hostile.sh $(payload_dir)/garbage.elf $(O)/postern
@@ -44,6 +46,10 @@ $(payload_dir)/test_hostile: tests/payload/hostile.sh $(payload_dir)/garbage.elf
 
 $(payload_dir)/test_terminal: tests/payload/terminal.py $(payload_dir)/garbage.elf $(O)/postern
 	$(Q)printf '#!/bin/sh\nO=%s exec tests/payload/terminal.py\n' '$(O)' >$@
+	$(Q)chmod +x $@
+
+$(payload_dir)/test_cpus: tests/payload/cpus.sh $(payload_dir)/cpus.elf $(O)/postern
+	$(Q)printf '#!/bin/sh\nO=%s exec tests/payload/cpus.sh\n' '$(O)' >$@
 	$(Q)chmod +x $@
 
 .PHONY: payload-tests

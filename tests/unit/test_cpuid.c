@@ -223,6 +223,14 @@ Test(cpuid, wishes)
 	cr_assert_eq(get(cpuid, 0x40000000, 0)->eax, 0x40000010);
 	cr_assert_eq(get(cpuid, 0x40000010, 0)->eax, 2450000);
 	free(cpuid);
+	/* On, though KVM leaves it to the monitor to say so. */
+	cpuid = table(amd, ARRAY_SIZE(amd));
+	for (unsigned i = 0; i < cpuid->nent; i++)
+		if (cpuid->entries[i].function == 0x40000001)
+			cpuid->entries[i].eax &= ~(uint32_t)BIT(15);
+	cr_assert_eq(guest_cpuid_filter(cpuid, ENTRIES, &want), 0);
+	cr_assert_eq(get(cpuid, 0x40000001, 0)->eax, 0x0100fefb);
+	free(cpuid);
 }
 
 /* Never past MAX entries, whatever it is. */

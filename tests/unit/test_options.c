@@ -99,7 +99,7 @@ Test(options, refusals, .init = cr_redirect_stderr)
 		{"--kernel", "k", "--memory", "9999999999T"}, /* wraps */
 		{"--kernel", "k", "--memory", "512M,huge=on"},
 		{"--kernel", "k", "--cpus", "0"},
-		{"--kernel", "k", "--cpus", "65"},
+		{"--kernel", "k", "--cpus", "1025"},
 		{"--kernel", "k", "--cpus", "two"},
 		{"--kernel", "k", "--disk", "readonly=on"},
 		{"--kernel", "k", "--disk", "path="},
