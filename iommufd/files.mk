@@ -5,6 +5,7 @@ obj-y += amd/dma.o
 obj-y += amd/engine.o
 obj-y += amd/event.o
 obj-y += amd/guest_walk.o
+obj-y += amd/hold.o
 obj-y += amd/intremap.o
 obj-y += amd/iotlb.o
 obj-y += amd/leaves.o

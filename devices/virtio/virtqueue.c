@@ -151,8 +151,7 @@ static int desc_load(struct virtqueue *vq, uint16_t index, struct vring_desc *de
 }
 
 /* Append one buffer, joining what is adjacent in host memory. */
-static int chain_add(struct virtqueue *vq, struct virtqueue_chain *chain,
-		     const struct vring_desc *desc)
+static int chain_add(struct virtqueue_chain *chain, const struct vring_desc *desc)
 {
 	bool write = desc->flags & VRING_DESC_F_WRITE;
 	uint64_t addr = desc->addr, left = desc->len;
@@ -162,8 +161,6 @@ static int chain_add(struct virtqueue *vq, struct virtqueue_chain *chain,
 		return -EPROTO;
 	if (addr + left < addr)
 		return -EFAULT;
-	if (left)
-		dma_hold_add(&chain->hold, &(struct dma_range){addr, addr + (left - 1)}, 1);
 	if (write)
 		chain->writable_len += left;
 	else
@@ -178,12 +175,12 @@ static int chain_add(struct virtqueue *vq, struct virtqueue_chain *chain,
 		int n;
 
 		/* In one go where one segment will do, else a piece that cannot need more. */
-		n = dma_space_map(vq->dma, addr, left, write ? DMA_WRITE : DMA_READ, seg, 16);
+		n = dma_hold_map(&chain->hold, addr, left, write ? DMA_WRITE : DMA_READ, seg, 16);
 		if (n > 0)
 			step = left;
 		else if (n == -E2BIG)
-			n = dma_space_map(vq->dma, addr, step, write ? DMA_WRITE : DMA_READ, seg,
-					  16);
+			n = dma_hold_map(&chain->hold, addr, step, write ? DMA_WRITE : DMA_READ,
+					 seg, 16);
 		if (n < 0)
 			return -EFAULT;
 		for (int i = 0; i < n; i++) {
@@ -226,7 +223,7 @@ static int chain_add_indirect(struct virtqueue *vq, struct virtqueue_chain *chai
 
 		if (d->flags & VRING_DESC_F_INDIRECT)
 			return -EPROTO;
-		ret = chain_add(vq, chain, d);
+		ret = chain_add(chain, d);
 		if (ret)
 			return ret;
 		if (!(d->flags & VRING_DESC_F_NEXT))
@@ -251,7 +248,7 @@ static int chain_read(struct virtqueue *vq, struct virtqueue_chain *chain)
 			return ret;
 		if (desc.flags & VRING_DESC_F_INDIRECT)
 			return chain_add_indirect(vq, chain, &desc);
-		ret = chain_add(vq, chain, &desc);
+		ret = chain_add(chain, &desc);
 		if (ret)
 			return ret;
 		if (!(desc.flags & VRING_DESC_F_NEXT))

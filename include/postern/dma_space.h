@@ -39,7 +39,9 @@ struct dma_range {
 struct dma_hold {
 	struct dma_space *ds;
 	unsigned count;
-	bool stale; /* what follows is the space's */
+	bool stale;			 /* what follows is the space's */
+	uint8_t access[DMA_HOLD_RANGES]; /* enum dma_access; 0: not known what it was resolved to */
+	uint64_t resolved;		 /* a digest of what the ranges were resolved to */
 	struct dma_hold *next, **at;
 	struct dma_range range[DMA_HOLD_RANGES];
 };
@@ -52,7 +54,10 @@ struct dma_space_ops {
 	uint64_t (*generation)(struct dma_space *ds);
 	/* See dma_hold_add() and dma_hold_end(); both NULL where translations never change. */
 	void (*hold)(struct dma_space *ds, struct dma_hold *hold, const struct dma_range *range,
-		     unsigned count);
+		     unsigned count, unsigned access);
+	/* See dma_hold_map(). NULL where nobody asks. */
+	void (*resolved)(struct dma_space *ds, struct dma_hold *hold, uint64_t iova,
+			 const struct dma_segment *seg, unsigned count);
 	void (*release)(struct dma_space *ds, struct dma_hold *hold);
 };
 
@@ -97,7 +102,27 @@ static inline void dma_hold_add(struct dma_hold *hold, const struct dma_range *r
 				unsigned count)
 {
 	if (hold->ds->ops->hold)
-		hold->ds->ops->hold(hold->ds, hold, range, count);
+		hold->ds->ops->hold(hold->ds, hold, range, count, 0);
+}
+
+/*
+ * dma_hold_add() and dma_space_map() in one. The space knows then what the user has in hand: an
+ * invalidation that leaves these translations as they were does not wait for the hold to end. To
+ * try again with a smaller LEN after -E2BIG is allowed.
+ */
+static inline int dma_hold_map(struct dma_hold *hold, uint64_t iova, uint64_t len, unsigned access,
+			       struct dma_segment *seg, unsigned max)
+{
+	const struct dma_space_ops *ops = hold->ds->ops;
+	const struct dma_range range = {iova, iova + (len - 1)};
+	int n;
+
+	if (len && range.last >= iova && ops->hold)
+		ops->hold(hold->ds, hold, &range, 1, access);
+	n = dma_space_map(hold->ds, iova, len, access, seg, max);
+	if (n > 0 && ops->resolved)
+		ops->resolved(hold->ds, hold, iova, seg, (unsigned)n);
+	return n;
 }
 
 /* Ending it again does nothing. */

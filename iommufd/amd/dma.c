@@ -10,7 +10,6 @@
 #define TAG_GUEST  BIT(16)
 #define TAG_NESTED BIT(17)
 #define TAG_PASID  GENMASK(39, 20)
-#define TAG_NONE   UINT64_MAX
 
 /* Of an epoch: its number, and log2 of the largest page that was cached in it. */
 #define EPOCH_SHIFT  GENMASK(5, 0)
@@ -19,49 +18,7 @@
 /* An invalidation of no more pages than this takes them out one by one. */
 #define RANGE_PAGES_MAX 64
 
-struct amd_space {
-	struct dma_space ds;
-	struct amd_iommu_engine *e;
-	struct amd_space *next;
-	uint16_t devid;
-	uint32_t pasid;		     /* or AMD_NO_PASID */
-	_Atomic uint64_t generation; /* of all that was translated; starts at 1 */
-	_Atomic uint64_t epoch;	     /* of everything below; starts at number 1 */
-	_Atomic uint64_t removals;   /* invalidations that took pages out one by one */
-	_Atomic uint64_t tag;	     /* of the translations cached, or TAG_NONE */
-	_Atomic uint64_t identity;   /* epoch number << 2 | prot, where IOVA = GPA */
-	_Atomic uint64_t hits, misses;
-	pthread_mutex_t hold_lock; /* the last lock: nothing is called under it */
-	struct dma_hold *holds;
-	struct amd_iotlb tlb;
-};
-
 /* ---- invalidation ---- */
-
-static bool hold_overlaps(const struct dma_hold *hold, uint64_t iova, uint64_t last)
-{
-	for (unsigned i = 0; i < hold->count; i++)
-		if (hold->range[i].iova <= last && hold->range[i].last >= iova)
-			return true;
-	return false;
-}
-
-/*
- * What is cached has gone by now: who adds a range to a hold and is not seen here translates after
- * that, and so finds the new tables.
- */
-static void space_invalidated(struct amd_space *space, uint64_t iova, uint64_t last)
-{
-	atomic_fetch_add(&space->generation, 1);
-	pthread_mutex_lock(&space->hold_lock);
-	for (struct dma_hold *hold = space->holds; hold; hold = hold->next) {
-		if (!hold->stale && hold_overlaps(hold, iova, last)) {
-			hold->stale = true;
-			atomic_fetch_add(&space->e->stale_holds, 1);
-		}
-	}
-	pthread_mutex_unlock(&space->hold_lock);
-}
 
 static void space_drop(struct amd_space *space, uint64_t iova, uint64_t last)
 {
@@ -69,7 +26,7 @@ static void space_drop(struct amd_space *space, uint64_t iova, uint64_t last)
 
 	while (!atomic_compare_exchange_weak(&space->epoch, &epoch, (epoch | EPOCH_SHIFT) + 1))
 		;
-	space_invalidated(space, iova, last);
+	amd_space_invalidated(space, iova, last);
 }
 
 /* Takes the pages of [iova, last] out of the IOTLB; false where everything must go. */
@@ -99,7 +56,7 @@ static bool space_remove(struct amd_space *space, uint64_t iova, uint64_t last)
 /* With nothing cached it has no tag; before that, as the next translation may publish one. */
 static void space_drop_all(struct amd_space *space)
 {
-	atomic_store(&space->tag, TAG_NONE);
+	atomic_store(&space->tag, AMD_SPACE_TAG_NONE);
 	space_drop(space, 0, ~UINT64_C(0));
 }
 
@@ -113,7 +70,10 @@ static void spaces_drop_tagged(struct amd_iommu_engine *e, uint64_t mask, uint64
 	for (struct amd_space *space = e->spaces; space; space = space->next) {
 		uint64_t own = atomic_load(&space->tag);
 
-		if (own == TAG_NONE || (own & mask) != tag)
+		/* What devices hold may be the domain's still. */
+		if (own == AMD_SPACE_TAG_NONE)
+			amd_space_invalidated(space, iova, last);
+		if (own == AMD_SPACE_TAG_NONE || (own & mask) != tag)
 			continue;
 		/*
 		 * What is said of host tables names no address of those above them, and a page of
@@ -124,7 +84,7 @@ static void spaces_drop_tagged(struct amd_iommu_engine *e, uint64_t mask, uint64
 		else if (own & TAG_NESTED || !space_remove(space, iova, last))
 			space_drop(space, iova, last);
 		else
-			space_invalidated(space, iova, last);
+			amd_space_invalidated(space, iova, last);
 	}
 }
 
@@ -154,72 +114,6 @@ void amd_spaces_drop_all(struct amd_iommu_engine *e)
 		space_drop_all(space);
 }
 
-bool amd_spaces_held(struct amd_iommu_engine *e)
-{
-	bool held = atomic_load(&e->stale_holds);
-
-	if (!held && !atomic_load(&e->ring_waits))
-		return false;
-	/* Said before the second look, so that the last one to let go either is seen or sees it. */
-	atomic_store(&e->ring_waits, held);
-	return held && atomic_load(&e->stale_holds);
-}
-
-/* ---- what devices hold ---- */
-
-static void hold_add(struct dma_hold *hold, const struct dma_range *range)
-{
-	struct dma_range *last = hold->count ? &hold->range[hold->count - 1] : NULL;
-
-	if (hold->count < DMA_HOLD_RANGES && !(last && last->last + 1 == range->iova)) {
-		hold->range[hold->count++] = *range;
-		return;
-	}
-	if (range->iova < last->iova)
-		last->iova = range->iova;
-	if (range->last > last->last)
-		last->last = range->last;
-}
-
-static void space_hold(struct dma_space *ds, struct dma_hold *hold, const struct dma_range *range,
-		       unsigned count)
-{
-	struct amd_space *space = container_of(ds, struct amd_space, ds);
-
-	pthread_mutex_lock(&space->hold_lock);
-	if (!hold->count) {
-		hold->stale = false;
-		hold->next = space->holds;
-		hold->at = &space->holds;
-		if (hold->next)
-			hold->next->at = &hold->next;
-		space->holds = hold;
-	}
-	for (unsigned i = 0; i < count; i++)
-		hold_add(hold, &range[i]);
-	pthread_mutex_unlock(&space->hold_lock);
-}
-
-static void space_release(struct dma_space *ds, struct dma_hold *hold)
-{
-	struct amd_space *space = container_of(ds, struct amd_space, ds);
-	struct amd_iommu_engine *e = space->e;
-	bool stale;
-
-	pthread_mutex_lock(&space->hold_lock);
-	*hold->at = hold->next;
-	if (hold->next)
-		hold->next->at = hold->at;
-	stale = hold->stale;
-	pthread_mutex_unlock(&space->hold_lock);
-	if (!stale || atomic_fetch_sub(&e->stale_holds, 1) > 1 || !atomic_load(&e->ring_waits))
-		return;
-	if (e->kick)
-		e->kick(e->worker);
-	else
-		amd_iommu_engine_run(e);
-}
-
 /* ---- translation ---- */
 
 static void space_report(struct amd_space *space, struct amd_fault *fault,
@@ -241,7 +135,7 @@ static void space_report(struct amd_space *space, struct amd_fault *fault,
 	amd_event_log(e, space->devid, fault);
 }
 
-static uint64_t state_tag(const struct amd_device_state *state)
+uint64_t amd_space_tag(const struct amd_device_state *state)
 {
 	if (state->kind != AMD_TRANSLATION_V2)
 		return state->domain;
@@ -282,10 +176,10 @@ static int space_translate_miss(struct amd_space *space, uint64_t epoch, uint64_
 	 * another domain, whose invalidations would pass this space by from now on.
 	 */
 	tag = atomic_load(&space->tag);
-	if (tag != state_tag(state)) {
-		if (tag != TAG_NONE)
+	if (tag != amd_space_tag(state)) {
+		if (tag != AMD_SPACE_TAG_NONE)
 			space_drop(space, 0, ~UINT64_C(0));
-		atomic_store(&space->tag, state_tag(state));
+		atomic_store(&space->tag, amd_space_tag(state));
 	}
 	fault = entry.fault;
 	if (state->kind == AMD_TRANSLATION_BLOCKED)
@@ -476,8 +370,9 @@ static uint64_t space_generation(struct dma_space *ds)
 static const struct dma_space_ops space_ops = {
 	.map = space_map,
 	.generation = space_generation,
-	.hold = space_hold,
-	.release = space_release,
+	.hold = amd_space_hold,
+	.resolved = amd_space_resolved,
+	.release = amd_space_release,
 };
 
 static int space_new(struct amd_iommu_engine *e, uint16_t devid, uint32_t pasid,
@@ -494,7 +389,7 @@ static int space_new(struct amd_iommu_engine *e, uint16_t devid, uint32_t pasid,
 	space->pasid = pasid;
 	atomic_init(&space->generation, 1);
 	atomic_init(&space->epoch, FIELD_PREP(EPOCH_NUMBER, 1));
-	atomic_init(&space->tag, TAG_NONE);
+	atomic_init(&space->tag, AMD_SPACE_TAG_NONE);
 	pthread_mutex_init(&space->hold_lock, NULL);
 
 	amd_engine_lock(e);

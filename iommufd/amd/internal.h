@@ -287,8 +287,10 @@ void amd_spaces_drop_pasid(struct amd_iommu_engine *e, uint16_t domain, uint32_t
 			   uint64_t iova, uint64_t last);
 void amd_spaces_drop_device(struct amd_iommu_engine *e, uint16_t devid);
 void amd_spaces_drop_all(struct amd_iommu_engine *e);
-/* Whether devices hold what has been invalidated. Then the ring is run again later. lock held. */
-bool amd_spaces_held(struct amd_iommu_engine *e);
+/* What translations of a requester in STATE belong to; AMD_SPACE_TAG_NONE where nothing is cached.
+ */
+#define AMD_SPACE_TAG_NONE UINT64_MAX
+uint64_t amd_space_tag(const struct amd_device_state *state);
 /* Adds what the spaces counted to STATS. lock held. */
 void amd_spaces_stats(const struct amd_iommu_engine *e, struct amd_iommu_stats *stats);
 
@@ -321,5 +323,41 @@ void amd_iotlb_insert(struct amd_iotlb *tlb, uint64_t generation, uint64_t iova,
  * written: that writer may not have seen it move, and only another generation stops it.
  */
 bool amd_iotlb_remove(struct amd_iotlb *tlb, uint64_t iova);
+
+/* ---- a device's view ---- */
+
+struct amd_space {
+	struct dma_space ds;
+	struct amd_iommu_engine *e;
+	struct amd_space *next;
+	uint16_t devid;
+	uint32_t pasid;		     /* or AMD_NO_PASID */
+	_Atomic uint64_t generation; /* of all that was translated; starts at 1 */
+	_Atomic uint64_t epoch;	     /* of everything below; starts at number 1 */
+	_Atomic uint64_t removals;   /* invalidations that took pages out one by one */
+	_Atomic uint64_t tag;	     /* of the translations cached, or AMD_SPACE_TAG_NONE */
+	_Atomic uint64_t identity;   /* epoch number << 2 | prot, where IOVA = GPA */
+	_Atomic uint64_t hits, misses;
+	pthread_mutex_t hold_lock; /* the last lock: nothing is called under it */
+	struct dma_hold *holds;
+	struct amd_iotlb tlb;
+};
+
+/* ---- hold.c ---- */
+
+/*
+ * [iova, last] of SPACE has been invalidated: what its devices hold of that must end before the
+ * guest is told, unless it translates as before. What is cached has gone by now: who adds a range
+ * to a hold and is not seen here translates after that, and so finds the new tables.
+ */
+void amd_space_invalidated(struct amd_space *space, uint64_t iova, uint64_t last);
+/* Of struct dma_space_ops. */
+void amd_space_hold(struct dma_space *ds, struct dma_hold *hold, const struct dma_range *range,
+		    unsigned count, unsigned access);
+void amd_space_resolved(struct dma_space *ds, struct dma_hold *hold, uint64_t iova,
+			const struct dma_segment *seg, unsigned count);
+void amd_space_release(struct dma_space *ds, struct dma_hold *hold);
+/* Whether devices hold what has been invalidated. Then the ring is run again later. lock held. */
+bool amd_spaces_held(struct amd_iommu_engine *e);
 
 #endif

@@ -297,3 +297,149 @@ Test(amd_hold, a_domain_that_was_left_is_still_invalidated)
 	amd_iommu_engine_run(u.e);
 	cr_expect_eq(get64(&u, SEM), 1);
 }
+
+/* ---- what is in flight and translates as before ---- */
+
+static struct dma_hold known;
+
+/* A request of N pages from IOVA, which says what it has resolved. */
+static void known_start(unsigned pages, unsigned access)
+{
+	struct dma_segment seg[8];
+
+	dma_hold_end(&hold);
+	dma_hold_begin(&known, ds);
+	cr_assert_gt(dma_hold_map(&known, IOVA, pages * 4096, access, seg, ARRAY_SIZE(seg)), 0);
+}
+
+static void known_finish(void)
+{
+	dma_hold_end(&known);
+	hold_finish();
+}
+
+TestSuite(amd_hold_known, .init = hold_start, .fini = known_finish);
+
+/* A disk that takes its time, and a guest that flushes lazily: everything, whatever has changed. */
+Test(amd_hold_known, completion_does_not_wait_where_nothing_changed)
+{
+	known_start(2, DMA_WRITE);
+	INV(7, 0x7ffffffffffff000 | 1);
+	cr_expect(completed(), "the whole domain");
+	INV(7, IOVA);
+	cr_expect(completed(), "its own page");
+	cmd_put(&u, OP(2) | DEV, 0);
+	cr_expect(completed(), "the device table entry");
+	cmd_put(&u, OP(8), 0);
+	cr_expect(completed(), "everything");
+	/* The same page by a table of another shape. */
+	pte_set(&u, TABLES, 1, IOVA - 4096, 0x3f000 | RW_BITS | 1);
+	INV(7, 0x7ffffffffffff000 | 1);
+	cr_expect(completed());
+	cr_expect_eq(kicks, 0);
+	pte_set(&u, TABLES, 1, IOVA + 4096, 0x80000 | RW_BITS | 1);
+	INV(7, 0x7ffffffffffff000 | 1);
+	cr_expect_not(completed(), "and yet it does when a page has moved");
+	dma_hold_end(&known);
+	cr_expect_eq(kicks, 1);
+}
+
+Test(amd_hold_known, completion_waits_for_pages_that_change_places)
+{
+	known_start(2, DMA_WRITE);
+	pte_set(&u, TABLES, 1, IOVA, 0x41000 | RW_BITS | 1);
+	pte_set(&u, TABLES, 1, IOVA + 4096, 0x40000 | RW_BITS | 1);
+	INV(7, 0x7ffffffffffff000 | 1);
+	cr_expect_not(completed());
+	/* Put back before the request has ended: nothing is old any more. */
+	pte_set(&u, TABLES, 1, IOVA, 0x40000 | RW_BITS | 1);
+	pte_set(&u, TABLES, 1, IOVA + 4096, 0x41000 | RW_BITS | 1);
+	amd_iommu_engine_run(u.e);
+	cr_expect_eq(get64(&u, SEM), waits);
+}
+
+Test(amd_hold_known, completion_waits_where_the_right_is_gone)
+{
+	known_start(1, DMA_WRITE);
+	pte_set(&u, TABLES, 1, IOVA, 0x40000 | BIT(61) | 1);
+	INV(7, IOVA);
+	cr_expect_not(completed());
+	dma_hold_end(&known);
+	amd_iommu_engine_run(u.e);
+	cr_expect_eq(get64(&u, SEM), waits);
+	known_start(1, DMA_READ);
+	INV(7, IOVA);
+	cr_expect(completed(), "reading is allowed still");
+	pte_set(&u, TABLES, 1, IOVA, 0);
+	INV(7, IOVA);
+	cr_expect_not(completed(), "nor this");
+}
+
+Test(amd_hold_known, completion_waits_for_a_device_that_is_blocked)
+{
+	known_start(1, DMA_WRITE);
+	dte_set(&u, DEV, 1, 7, 0, 0);
+	cmd_put(&u, OP(2) | DEV, 0);
+	cr_expect_not(completed());
+}
+
+/* Dirty tracking: what is written after the bit was cleared would be lost. */
+Test(amd_hold_known, completion_waits_where_the_dirty_bit_was_cleared)
+{
+	dma_hold_end(&hold);
+	amd_iommu_dma_space_free(ds);
+	unit_free(&u);
+	unit_start_features(&u, AMD_IOMMU_EFR_V2, 0, C_RUNNING);
+	dte_set(&u, DEV, 3 | 3ull << 7 | 1 << 9 | table_new(&u) | RW_BITS, 7, 0, 0);
+	pte_set(&u, TABLES, 1, IOVA, 0x40000 | RW_BITS | 1);
+	cr_assert_eq(amd_iommu_dma_space_new(u.e, DEV, &ds), 0);
+	known_start(1, DMA_WRITE);
+	cr_assert_eq(get64(&u, TABLES + (IOVA >> 12) * 8), 0x40000 | RW_BITS | 1 | 3ull << 5);
+	INV(7, IOVA);
+	cr_expect(completed());
+	pte_set(&u, TABLES, 1, IOVA, 0x40000 | RW_BITS | 1 | 1ull << 5);
+	INV(7, IOVA);
+	cr_expect_not(completed());
+	cr_expect_eq(get64(&u, TABLES + (IOVA >> 12) * 8), 0x40000 | RW_BITS | 1 | 1ull << 5,
+		     "looking leaves no trace");
+}
+
+/* As the queues do: all of a buffer first, then pieces of it. Neighbours make one range. */
+Test(amd_hold_known, pieces_and_what_is_joined)
+{
+	struct dma_segment seg[2];
+
+	pte_set(&u, TABLES, 1, IOVA + 4096, 0x50000 | RW_BITS | 1);
+	pte_set(&u, TABLES, 1, IOVA + 8192, 0x60000 | RW_BITS | 1);
+	INV(7, 0x7ffffffffffff000 | 1);
+	cmd_ring(&u);
+	dma_hold_end(&hold);
+	dma_hold_begin(&known, ds);
+	cr_assert_eq(dma_hold_map(&known, IOVA + 16, 8192 + 100, DMA_READ, seg, 2), -E2BIG);
+	cr_assert_eq(dma_hold_map(&known, IOVA + 16, 8192 - 16, DMA_READ, seg, 2), 2);
+	cr_assert_eq(dma_hold_map(&known, IOVA + 8192, 116, DMA_READ, seg, 2), 1);
+	cr_assert_eq(dma_hold_map(&known, IOVA + 8192 + 116, 1, DMA_WRITE, seg, 2), 1);
+	INV(7, 0x7ffffffffffff000 | 1);
+	cr_expect(completed());
+	pte_set(&u, TABLES, 1, IOVA + 8192, 0x60000 | BIT(61) | 1);
+	INV(7, IOVA + 8192);
+	cr_expect_not(completed(), "the last byte is for writing");
+}
+
+/* Too much to look at is taken to have changed: a COMPLETION_WAIT has a budget. */
+Test(amd_hold_known, a_long_request_is_waited_for)
+{
+	struct dma_segment seg[1];
+
+	dte_set(&u, DEV, 3 | RW_BITS, 7, 0, 0);
+	cmd_put(&u, OP(2) | DEV, 0);
+	dma_hold_end(&hold);
+	cr_assert(completed());
+	dma_hold_begin(&known, ds);
+	cr_assert_eq(dma_hold_map(&known, 0, 1024 * 4096, DMA_READ, seg, 1), 1);
+	cmd_put(&u, OP(2) | DEV, 0);
+	cr_expect(completed());
+	cr_assert_eq(dma_hold_map(&known, 1024 * 4096, 1, DMA_READ, seg, 1), 1);
+	cmd_put(&u, OP(2) | DEV, 0);
+	cr_expect_not(completed());
+}

@@ -77,9 +77,10 @@ static uint64_t paged_generation(struct dma_space *ds)
 
 /* Every hold has to end; what is held must be known before it is resolved. */
 static void paged_hold(struct dma_space *ds, struct dma_hold *hold, const struct dma_range *range,
-		       unsigned count)
+		       unsigned count, unsigned access)
 {
 	(void)ds;
+	(void)access;
 	for (unsigned i = 0; i < count; i++)
 		paged.held_data += range[i].iova == paged.watch;
 	if (!hold->count) {
