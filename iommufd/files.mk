@@ -10,6 +10,7 @@ obj-y += amd/intremap.o
 obj-y += amd/iotlb.o
 obj-y += amd/leaves.o
 obj-y += amd/register.o
+obj-y += amd/state.o
 obj-y += amd/walk.o
 obj-y += iommufd.o kernel.o probe.o
 obj-y += soft.o soft_device.o soft_dirty.o soft_eventq.o soft_hwpt.o soft_ioas.o soft_iova.o

@@ -28,13 +28,6 @@
 #define MISC_INFO_0	0x10
 #define BASE_ENABLE	1u
 
-struct amd_viommu {
-	struct pci_function function;
-	struct viommu_window window;
-	struct bus *mmio;
-	uint64_t base;
-};
-
 static void viommu_reset(struct pci_function *fn)
 {
 	viommu_window_reset(&container_of(fn, struct amd_viommu, function)->window);

@@ -38,6 +38,8 @@ struct viommu_port_ops {
 	int (*queue_set)(struct viommu_port *port, enum viommu_queue queue, uint64_t value);
 	/* XT interrupt registers 170h, 178h, 180h. */
 	int (*irq_route_set)(struct viommu_port *port, uint16_t offset, uint64_t value);
+	/* Registers that mean nothing here but their value: 20h, 28h. */
+	int (*register_set)(struct viommu_port *port, uint16_t offset, uint64_t value);
 	/* Registers of the VF page (2000h and up): heads, tails, status. */
 	int (*vf_page_write)(struct viommu_port *port, uint16_t offset, uint64_t value);
 	int (*vf_page_read)(struct viommu_port *port, uint16_t offset, uint64_t *value);
@@ -49,6 +51,12 @@ struct viommu_port_ops {
 	/* A device behind this unit: guest requester id, and its id in the iommufd context. */
 	int (*vdevice_add)(struct viommu_port *port, uint16_t devid, uint32_t dev_id);
 	void (*reset)(struct viommu_port *port);
+	/*
+	 * As amd_iommu_engine_save() and _restore(); -EOPNOTSUPP where the unit keeps its state to
+	 * itself. May be NULL.
+	 */
+	int (*state_save)(struct viommu_port *port, struct amd_iommu_state *state);
+	int (*state_restore)(struct viommu_port *port, const struct amd_iommu_state *state);
 	void (*free)(struct viommu_port *port);
 };
 
@@ -84,6 +92,28 @@ void amd_viommu_free(struct amd_viommu *viommu);
 void amd_viommu_msi(struct amd_viommu *viommu);
 /* What the IVRS must say; the same feature set as the registers. */
 struct amd_iommu_features amd_viommu_features(const struct amd_viommu *viommu);
+
+/*
+ * All of a vIOMMU as plain data, for a snapshot: the unit, and the function's configuration space
+ * (header and capabilities; behind them nothing can be written).
+ */
+#define AMD_VIOMMU_STATE_MAGIC	 UINT32_C(0x55494d41) /* "AMIU" */
+#define AMD_VIOMMU_STATE_VERSION 1u
+#define AMD_VIOMMU_STATE_CONFIG	 256
+struct amd_viommu_state {
+	uint32_t magic, version, size, zero;
+	uint8_t config[AMD_VIOMMU_STATE_CONFIG];
+	struct amd_iommu_state unit;
+};
+
+/*
+ * When amd_iommu_engine_save() and _restore() may be called. -EOPNOTSUPP: a unit behind the port
+ * that does not give its state, or (restore) STATE is of a vIOMMU that was made otherwise: with
+ * other features (registers 30h and 1A0h of STATE say which), window or function. -EINVAL: no state
+ * of this version, or one that no vIOMMU can have. On failure all is as it was.
+ */
+int amd_viommu_save(struct amd_viommu *viommu, struct amd_viommu_state *state);
+int amd_viommu_restore(struct amd_viommu *viommu, const struct amd_viommu_state *state);
 
 struct amd_viommu_stats {
 	uint64_t reads, writes, forwarded, ignored;

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-obj-y += amd_viommu.o window.o iommufd_port.o
+obj-y += amd_viommu.o state.o window.o iommufd_port.o

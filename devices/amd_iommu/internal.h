@@ -26,10 +26,19 @@ struct viommu_window {
 	_Atomic uint64_t reads, writes, forwarded, ignored;
 };
 
+struct amd_viommu {
+	struct pci_function function;
+	struct viommu_window window;
+	struct bus *mmio;
+	uint64_t base;
+};
+
 void viommu_window_init(struct viommu_window *window, struct viommu_port *port);
 void viommu_window_fini(struct viommu_window *window);
 /* Power-on values, and the unit behind the port reset. */
 void viommu_window_reset(struct viommu_window *window);
+/* The unit behind the port has another state: what its registers are now. */
+void viommu_window_restored(struct viommu_window *window);
 /* A struct viommu_window is the opaque. */
 extern const struct bus_ops viommu_window_ops;
 

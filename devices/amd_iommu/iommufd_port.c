@@ -103,6 +103,23 @@ static void port_reset(struct viommu_port *port)
 			  strerror(-rc));
 }
 
+static int port_state_save(struct viommu_port *port, struct amd_iommu_state *state)
+{
+	struct iommufd_port *p = to_iommufd(port);
+
+	if (!p->engine)
+		return -EOPNOTSUPP;
+	amd_iommu_engine_save(p->engine, state);
+	return 0;
+}
+
+static int port_state_restore(struct viommu_port *port, const struct amd_iommu_state *state)
+{
+	struct iommufd_port *p = to_iommufd(port);
+
+	return p->engine ? amd_iommu_engine_restore(p->engine, state) : -EOPNOTSUPP;
+}
+
 /* Users before what they use. An id of 0 was never allocated. */
 static void port_free(struct viommu_port *port)
 {
@@ -124,11 +141,14 @@ static const struct viommu_port_ops iommufd_port_ops = {
 	.device_table_set = port_device_table_set,
 	.queue_set = port_queue_set,
 	.irq_route_set = command_set,
+	.register_set = command_set,
 	.vf_page_write = command_set,
 	.vf_page_read = port_command_get,
 	.register_read = port_register_read,
 	.vdevice_add = port_vdevice_add,
 	.reset = port_reset,
+	.state_save = port_state_save,
+	.state_restore = port_state_restore,
 	.free = port_free,
 };
 

@@ -42,7 +42,7 @@
 #define CONTROL_RESET BIT(10) /* Coherent */
 
 enum policy {
-	EMULATED,  /* here, and nowhere else */
+	CONSTANT,  /* known here */
 	FORWARDED, /* kept here; each write goes through the port too */
 	VF_PAGE,   /* behind the port (hardware maps this page into the guest) */
 };
@@ -139,6 +139,11 @@ static int forward_irq_route(struct viommu_port *port, const struct reg *reg, ui
 	return port->ops->irq_route_set(port, reg->offset, value);
 }
 
+static int forward_register(struct viommu_port *port, const struct reg *reg, uint64_t value)
+{
+	return port->ops->register_set(port, reg->offset, value);
+}
+
 static int forward_vf_page(struct viommu_port *port, const struct reg *reg, uint64_t value)
 {
 	return port->ops->vf_page_write(port, reg->offset, value);
@@ -174,15 +179,17 @@ static const struct reg reg_table[] = {
 	 .filter = control_filter},
 	{.offset = 0x0020,
 	 .name = "exclusion base",
-	 .policy = EMULATED,
-	 .writable = GENMASK(51, 12) | GENMASK(1, 0)},
+	 .policy = FORWARDED,
+	 .writable = GENMASK(51, 12) | GENMASK(1, 0),
+	 .forward = forward_register},
 	{.offset = 0x0028,
 	 .name = "exclusion limit",
-	 .policy = EMULATED,
-	 .writable = GENMASK(51, 12)},
+	 .policy = FORWARDED,
+	 .writable = GENMASK(51, 12),
+	 .forward = forward_register},
 	{.offset = 0x0030,
 	 .name = "extended feature",
-	 .policy = EMULATED,
+	 .policy = CONSTANT,
 	 .constant = efr_constant},
 	{.offset = 0x0038,
 	 .name = "PPR log base",
@@ -191,20 +198,9 @@ static const struct reg reg_table[] = {
 	 .reset = RING_RESET,
 	 .forward = forward_queue,
 	 .queue = VIOMMU_QUEUE_PPR},
-	{.offset = 0x00e0,
-	 .name = "GA log base",
-	 .policy = EMULATED,
-	 .writable = RING_BASE,
-	 .reset = RING_RESET,
-	 .needs_efr = EFR_GAM},
-	{.offset = 0x00e8,
-	 .name = "GA log tail address",
-	 .policy = EMULATED,
-	 .writable = GENMASK(51, 3),
-	 .needs_efr = EFR_GAM},
 	{.offset = 0x0150,
 	 .name = "miscellaneous information",
-	 .policy = EMULATED,
+	 .policy = CONSTANT,
 	 .reset = VIOMMU_MISC_INFO_0},
 	{.offset = 0x0170,
 	 .name = "XT general interrupt",
@@ -226,7 +222,7 @@ static const struct reg reg_table[] = {
 	 .forward = forward_irq_route},
 	{.offset = 0x01a0,
 	 .name = "extended feature 2",
-	 .policy = EMULATED,
+	 .policy = CONSTANT,
 	 .constant = efr2_constant},
 	{.offset = 0x2000,
 	 .name = "command buffer head",
@@ -423,4 +419,19 @@ void viommu_window_reset(struct viommu_window *window)
 	window->port->ops->reset(window->port);
 	set_reset_values(window);
 	pthread_mutex_unlock(&window->write_lock);
+}
+
+void viommu_window_restored(struct viommu_window *window)
+{
+	struct viommu_port *port = window->port;
+
+	for (size_t i = 0; i < ARRAY_SIZE(reg_table); i++) {
+		const struct reg *reg = &reg_table[i];
+		uint64_t value;
+
+		if (reg->policy == FORWARDED && port->ops->register_read &&
+		    !port->ops->register_read(port, reg->offset, &value))
+			atomic_store_explicit(&window->shadow[i], value & reg->writable,
+					      memory_order_release);
+	}
 }

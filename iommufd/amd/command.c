@@ -129,7 +129,7 @@ static int invalidate_interrupt_table(struct amd_iommu_engine *e, const struct a
 }
 
 /* Once for each domain in use: what devices share is built anew once. */
-static void watched_domains_changed(struct amd_iommu_engine *e)
+void amd_watched_domains_changed(struct amd_iommu_engine *e)
 {
 	uint16_t domain[AMD_IOMMU_WATCH_MAX];
 	unsigned domains = 0;
@@ -157,7 +157,7 @@ static int invalidate_iommu_all(struct amd_iommu_engine *e, const struct amd_com
 	(void)fault;
 	amd_count(&e->counters.invalidations);
 	amd_engine_invalidate_all(e);
-	watched_domains_changed(e);
+	amd_watched_domains_changed(e);
 	return 0;
 }
 

@@ -194,6 +194,45 @@ int amd_iommu_engine_walk(struct amd_iommu_engine *engine, const struct amd_devi
 				       unsigned prot),
 			  void *opaque);
 
+/* ---- state ---- */
+
+struct amd_iommu_register {
+	uint32_t offset, zero;
+	uint64_t value;
+};
+
+/*
+ * What a unit is, whole, as plain data that may be kept in a file: every register under its offset,
+ * and what only the unit knows. Caches are no part of it, nor is guest memory. Fields of 0 are
+ * reserved, and so is all behind the registers there are.
+ */
+#define AMD_IOMMU_STATE_MAGIC	  UINT32_C(0x49444d41) /* "AMDI" */
+#define AMD_IOMMU_STATE_VERSION	  1u
+#define AMD_IOMMU_STATE_REGISTERS 96
+/* Rings that an error or an overflow stopped: until their enable bit goes from 0 to 1. */
+#define AMD_IOMMU_STOPPED_COMMAND UINT32_C(1)
+#define AMD_IOMMU_STOPPED_EVENT	  UINT32_C(2)
+struct amd_iommu_state {
+	uint32_t magic, version, size;
+	uint32_t devid;		       /* of the unit's own function */
+	uint32_t registers;	       /* of REG */
+	uint32_t stopped;	       /* AMD_IOMMU_STOPPED_ */
+	uint64_t signalled;	       /* bits of Status whose message has been sent */
+	uint64_t reported[65536 / 64]; /* by requester: DTE.SE keeps its page faults to itself */
+	struct amd_iommu_register reg[AMD_IOMMU_STATE_REGISTERS];
+};
+
+/* Nobody uses the unit meanwhile: its vCPUs are stopped, its devices have nothing in flight. */
+void amd_iommu_engine_save(struct amd_iommu_engine *engine, struct amd_iommu_state *state);
+/*
+ * Makes ENGINE what STATE says, which may come from anywhere. Before, guest memory is what it was
+ * at the save; afterwards all listeners have been told as after INVALIDATE_IOMMU_ALL, and a command
+ * ring with commands left goes on (amd_iommu_engine_set_worker()). -EINVAL: no state of a unit, or
+ * of this version. -EOPNOTSUPP: of a unit with other features or registers. ENGINE is then as it
+ * was.
+ */
+int amd_iommu_engine_restore(struct amd_iommu_engine *engine, const struct amd_iommu_state *state);
+
 struct amd_iommu_stats {
 	uint64_t commands, invalidations, completion_waits, events, events_lost;
 	uint64_t rests; /* a COMPLETION_WAIT waited for a device to let go */

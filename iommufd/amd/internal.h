@@ -145,6 +145,16 @@ void amd_watch_put(struct amd_iommu_engine *e, uint16_t devid);
 void amd_registers_reset(struct amd_iommu_engine *e);
 /* Bytes of the ring whose base register holds BASE; 0 for a reserved length. */
 uint64_t amd_ring_bytes(uint64_t base);
+/*
+ * The registers into REG of STATE, and out of it once amd_registers_check() says 0: -EINVAL for
+ * values that no register holds, -EOPNOTSUPP for another set of registers or features. lock and
+ * log_lock held.
+ */
+void amd_registers_save(const struct amd_iommu_engine *e, struct amd_iommu_state *state);
+int amd_registers_check(const struct amd_iommu_engine *e, const struct amd_iommu_state *state);
+void amd_registers_restore(struct amd_iommu_engine *e, const struct amd_iommu_state *state);
+/* Bits of Status that software clears: what a message can have been sent for. */
+uint64_t amd_status_w1c(void);
 /* Run bits and the interrupt condition after a change. lock and log_lock held. */
 void amd_run_update(struct amd_iommu_engine *e);
 
@@ -160,6 +170,8 @@ void amd_interrupt_update(struct amd_iommu_engine *e);
 
 /* Runs the command ring until it is empty, stops, or the worker is to go on. lock held. */
 void amd_command_run(struct amd_iommu_engine *e);
+/* Tells listeners of all pages of each domain that watched devices use. lock held. */
+void amd_watched_domains_changed(struct amd_iommu_engine *e);
 
 /* ---- devtab.c ---- */
 

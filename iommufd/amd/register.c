@@ -15,6 +15,8 @@ struct amd_register {
 	uint64_t writable; /* bits that keep what is written */
 	uint64_t w1c;	   /* bits that a 1 clears */
 	uint64_t reset;
+	bool pointer;	   /* of a ring, */
+	enum amd_reg ring; /* and the register of its base: it never points outside */
 	unsigned (*write)(struct amd_iommu_engine *e, enum amd_reg reg, uint64_t value);
 };
 
@@ -25,11 +27,16 @@ uint64_t amd_ring_bytes(uint64_t base)
 	return log2 < AMD_RING_LOG2_MIN ? 0 : (uint64_t)AMD_RING_ENTRY << log2;
 }
 
-static uint64_t ring_pointer_mask(const struct amd_iommu_engine *e, enum amd_reg base)
+static uint64_t pointer_mask(uint64_t base)
 {
-	uint64_t bytes = amd_ring_bytes(amd_reg(e, base));
+	uint64_t bytes = amd_ring_bytes(base);
 
 	return bytes ? (bytes - 1) & AMD_RING_POINTER : 0;
+}
+
+static uint64_t ring_pointer_mask(const struct amd_iommu_engine *e, enum amd_reg base)
+{
+	return pointer_mask(amd_reg(e, base));
 }
 
 static unsigned devtab_write(struct amd_iommu_engine *e, enum amd_reg reg, uint64_t value)
@@ -69,14 +76,19 @@ static unsigned ppr_base_write(struct amd_iommu_engine *e, enum amd_reg reg, uin
 	return 0;
 }
 
+/* Modes that the unit has not. */
+static bool control_refused(const struct amd_iommu_engine *e, uint64_t value)
+{
+	return FIELD_GET(AMD_CONTROL_NUM_INT_REMAP, value) >
+	       FIELD_GET(AMD_EFR2_NUM_INT_REMAP_SUP, e->config.features.efr2);
+}
+
 static unsigned control_write(struct amd_iommu_engine *e, enum amd_reg reg, uint64_t value)
 {
 	uint64_t old = amd_reg(e, reg), rising, changed;
 
 	value &= e->control_writable;
-	/* A mode that the unit has not, which leaves the present one. */
-	if (FIELD_GET(AMD_CONTROL_NUM_INT_REMAP, value) >
-	    FIELD_GET(AMD_EFR2_NUM_INT_REMAP_SUP, amd_reg(e, AMD_REG_EFR2)))
+	if (control_refused(e, value)) /* which leaves the present one */
 		value = (value & ~AMD_CONTROL_NUM_INT_REMAP) | (old & AMD_CONTROL_NUM_INT_REMAP);
 	rising = value & ~old;
 	changed = value ^ old;
@@ -148,9 +160,10 @@ static unsigned ppr_pointer_write(struct amd_iommu_engine *e, enum amd_reg reg, 
 	{                                                                                          \
 		.offset = at, .writable = RING_WRITABLE, .reset = RING_RESET, .write = handler     \
 	}
-#define POINTER(at, handler)                                                                       \
+#define POINTER(at, base, handler)                                                                 \
 	{                                                                                          \
-		.offset = at, .writable = AMD_RING_POINTER, .write = handler                       \
+		.offset = at, .writable = AMD_RING_POINTER, .pointer = true, .ring = base,         \
+		.write = handler                                                                   \
 	}
 
 static const struct amd_register registers[AMD_REGS] = {
@@ -171,15 +184,15 @@ static const struct amd_register registers[AMD_REGS] = {
 	[AMD_REG_XT_PPR] = RW(0x0178, XT_WRITABLE),
 	[AMD_REG_XT_GA] = RW(0x0180, XT_WRITABLE),
 	[AMD_REG_EFR2] = RO(0x01a0),
-	[AMD_REG_CMD_HEAD] = POINTER(0x2000, cmd_head_write),
-	[AMD_REG_CMD_TAIL] = POINTER(0x2008, cmd_tail_write),
-	[AMD_REG_EVT_HEAD] = POINTER(0x2010, evt_head_write),
-	[AMD_REG_EVT_TAIL] = POINTER(0x2018, evt_tail_write),
+	[AMD_REG_CMD_HEAD] = POINTER(0x2000, AMD_REG_CMD_BASE, cmd_head_write),
+	[AMD_REG_CMD_TAIL] = POINTER(0x2008, AMD_REG_CMD_BASE, cmd_tail_write),
+	[AMD_REG_EVT_HEAD] = POINTER(0x2010, AMD_REG_EVT_BASE, evt_head_write),
+	[AMD_REG_EVT_TAIL] = POINTER(0x2018, AMD_REG_EVT_BASE, evt_tail_write),
 	[AMD_REG_STATUS] = {.offset = 0x2020,
 			    .w1c = AMD_STATUS_EVENT_OVERFLOW | AMD_STATUS_EVENT_LOG_INT |
 				   AMD_STATUS_COMWAIT_INT},
-	[AMD_REG_PPR_HEAD] = POINTER(0x2030, ppr_pointer_write),
-	[AMD_REG_PPR_TAIL] = POINTER(0x2038, ppr_pointer_write),
+	[AMD_REG_PPR_HEAD] = POINTER(0x2030, AMD_REG_PPR_BASE, ppr_pointer_write),
+	[AMD_REG_PPR_TAIL] = POINTER(0x2038, AMD_REG_PPR_BASE, ppr_pointer_write),
 };
 
 /* Control bits that software may set, and the features that each depends on. */
@@ -223,13 +236,20 @@ void amd_registers_reset(struct amd_iommu_engine *e)
 	pthread_mutex_unlock(&e->log_lock);
 }
 
+#define STATUS_RUN (AMD_STATUS_CMD_BUF_RUN | AMD_STATUS_EVENT_LOG_RUN)
+
+uint64_t amd_status_w1c(void)
+{
+	return registers[AMD_REG_STATUS].w1c;
+}
+
 /* Software reads the Run bits right after it has written the enables (reference 3.3). */
 void amd_run_update(struct amd_iommu_engine *e)
 {
 	const uint64_t control = amd_reg(e, AMD_REG_CONTROL);
 	uint64_t status = amd_reg(e, AMD_REG_STATUS);
 
-	status &= ~(AMD_STATUS_CMD_BUF_RUN | AMD_STATUS_EVENT_LOG_RUN);
+	status &= ~STATUS_RUN;
 	if (control & AMD_CONTROL_IOMMU_EN) {
 		if (control & AMD_CONTROL_CMD_BUF_EN && !e->cmd_stopped &&
 		    amd_ring_bytes(amd_reg(e, AMD_REG_CMD_BASE)))
@@ -302,4 +322,84 @@ int amd_iommu_engine_get(struct amd_iommu_engine *e, uint16_t offset, uint64_t *
 		return -EOPNOTSUPP;
 	*value = amd_reg(e, reg);
 	return 0;
+}
+
+/* ---- state ---- */
+
+_Static_assert(AMD_REGS <= AMD_IOMMU_STATE_REGISTERS, "a place for each register");
+
+void amd_registers_save(const struct amd_iommu_engine *e, struct amd_iommu_state *state)
+{
+	state->registers = AMD_REGS;
+	for (unsigned i = 0; i < AMD_REGS; i++)
+		state->reg[i] = (struct amd_iommu_register){.offset = registers[i].offset,
+							    .value = amd_reg(e, i)};
+}
+
+static bool register_holds(const struct amd_iommu_engine *e, const uint64_t value[AMD_REGS],
+			   enum amd_reg reg)
+{
+	const struct amd_register *r = &registers[reg];
+
+	if (reg == AMD_REG_EFR || reg == AMD_REG_EFR2)
+		return true;
+	if (reg == AMD_REG_CONTROL)
+		return !(value[reg] & ~e->control_writable) && !control_refused(e, value[reg]);
+	/* Run bits follow from the rest. */
+	if (reg == AMD_REG_STATUS)
+		return !(value[reg] & ~(r->w1c | STATUS_RUN));
+	return !(value[reg] & ~(r->pointer ? pointer_mask(value[r->ring]) : r->writable));
+}
+
+/* Every register once and no other; what is missing, another unit has not. */
+static int registers_find(const struct amd_iommu_state *state, uint64_t value[AMD_REGS])
+{
+	bool seen[AMD_REGS] = {false};
+
+	for (unsigned i = 0; i < state->registers; i++) {
+		const struct amd_iommu_register *from = &state->reg[i];
+		enum amd_reg reg;
+
+		if (from->zero)
+			return -EINVAL;
+		if (from->offset > UINT16_MAX || !register_find((uint16_t)from->offset, &reg))
+			return -EOPNOTSUPP;
+		if (seen[reg])
+			return -EINVAL;
+		seen[reg] = true;
+		value[reg] = from->value;
+	}
+	return state->registers == AMD_REGS ? 0 : -EOPNOTSUPP;
+}
+
+int amd_registers_check(const struct amd_iommu_engine *e, const struct amd_iommu_state *state)
+{
+	uint64_t value[AMD_REGS];
+	int rc;
+
+	if (state->registers > AMD_IOMMU_STATE_REGISTERS)
+		return -EINVAL;
+	for (unsigned i = state->registers; i < AMD_IOMMU_STATE_REGISTERS; i++)
+		if (state->reg[i].offset || state->reg[i].zero || state->reg[i].value)
+			return -EINVAL;
+	rc = registers_find(state, value);
+	if (rc)
+		return rc;
+	if (value[AMD_REG_EFR] != e->config.features.efr ||
+	    value[AMD_REG_EFR2] != e->config.features.efr2)
+		return -EOPNOTSUPP;
+	for (unsigned i = 0; i < AMD_REGS; i++)
+		if (!register_holds(e, value, i))
+			return -EINVAL;
+	return 0;
+}
+
+void amd_registers_restore(struct amd_iommu_engine *e, const struct amd_iommu_state *state)
+{
+	for (unsigned i = 0; i < state->registers; i++) {
+		enum amd_reg reg;
+
+		if (register_find((uint16_t)state->reg[i].offset, &reg))
+			amd_reg_store(e, reg, state->reg[i].value);
+	}
 }

@@ -1,0 +1,678 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The vIOMMU's state: saved anywhere, restored elsewhere, and from there on the same as the
+ * original; refused where it is no state, or that of another vIOMMU.
+ */
+#include <errno.h>
+
+#include "viommu_machine.h"
+
+#define RING	 UINT64_C(0x10000) /* two places of 64 KiB for rings and logs */
+#define LOG	 UINT64_C(0x20000)
+#define SEM	 UINT64_C(0x30000)
+#define DEVTAB	 UINT64_C(0x40000) /* 4 KiB: 128 requesters */
+#define DEVTAB2	 UINT64_C(0x41000)
+#define TABLES	 UINT64_C(0x50000)
+#define INTTAB	 UINT64_C(0x60000)
+#define PAGES	 UINT64_C(0x100000)
+#define DTE_V	 UINT64_C(3)
+#define RW_BITS	 (BIT(61) | BIT(62))
+#define RUNNING	 (BIT(0) | BIT(2) | BIT(12))
+#define INT_BITS (BIT(3) | BIT(4))
+
+static struct amd_viommu_state saved, other, power_on;
+
+static uint64_t seed;
+
+static uint64_t any(void)
+{
+	seed ^= seed << 13;
+	seed ^= seed >> 7;
+	seed ^= seed << 17;
+	return seed;
+}
+
+static void save(struct viommu_machine *m, struct amd_viommu_state *state)
+{
+	memset(state, 0xa5, sizeof(*state));
+	cr_assert_eq(amd_viommu_save(m->viommu, state), 0);
+}
+
+/* ---- tables, which stay as they are: what is cached of them is no state ---- */
+
+static void dte(struct viommu_machine *m, uint64_t table, unsigned devid, uint64_t q0, uint64_t q1,
+		uint64_t q2)
+{
+	put64(m, table + devid * 32, q0);
+	put64(m, table + devid * 32 + 8, q1);
+	put64(m, table + devid * 32 + 16, q2);
+}
+
+static void tables(struct viommu_machine *m)
+{
+	const uint64_t remap = 1 | 4 << 1 | UINT64_C(2) << 60 | INTTAB;
+
+	/* Two levels: 16 pages, every third missing, every fifth read-only. */
+	put64(m, TABLES, (TABLES + 0x1000) | 1 << 9 | 1 | RW_BITS);
+	for (unsigned i = 0; i < 16; i++)
+		put64(m, TABLES + 0x1000 + i * 8,
+		      (PAGES + i * 4096) | (i % 3 != 0) | BIT(61) | (i % 5 ? BIT(62) : 0));
+	/* Translated; blocked; blocked but for the first report; identity for reads. */
+	dte(m, DEVTAB, machine_devid(0), DTE_V | 2 << 9 | TABLES | RW_BITS, 1, remap);
+	dte(m, DEVTAB, machine_devid(1), DTE_V, 2, remap | 1 << 5);
+	dte(m, DEVTAB, machine_devid(2), DTE_V, BIT(33) | 3, 1 | UINT64_C(1) << 60);
+	dte(m, DEVTAB, machine_devid(3), DTE_V | BIT(61), BIT(33) | 4, 1);
+	dte(m, DEVTAB2, machine_devid(0), DTE_V, BIT(33) | 5, 1);
+	dte(m, DEVTAB2, machine_devid(1), DTE_V | 2 << 9 | TABLES | RW_BITS, 1, remap);
+	/* Good in both formats, or in neither. */
+	for (unsigned i = 0; i < 16; i++)
+		put64(m, INTTAB + i * 8, i % 3 ? 0x00310301 : 0x00410200);
+}
+
+/* ---- one act, the same on any machine for the same words ---- */
+
+struct act {
+	unsigned kind;
+	uint64_t a, b, c;
+};
+
+static struct act act_any(void)
+{
+	return (struct act){any() % 16, any(), any(), any()};
+}
+
+static const uint16_t offsets[] = {0x0,	   0x8,	   0x10,   0x18,   0x18,   0x20,  0x28,
+				   0x38,   0xe0,   0x158,  0x170,  0x178,  0x180, 0x2000,
+				   0x2008, 0x2010, 0x2018, 0x2020, 0x2030, 0x2038};
+
+static void bring_up(struct viommu_machine *m, const struct act *act)
+{
+	wr(m, 0x18, 8, 0);
+	wr(m, 0x0, 8, act->a % 4 ? DEVTAB : DEVTAB2);
+	wr(m, 0x8, 8, RING | (8 + act->b % 2) << 56);
+	wr(m, 0x10, 8, LOG | (8 + act->c % 3) << 56);
+	wr(m, 0x170, 8, 0x41ull << 32 | 1 << 8);
+	wr(m, 0x2020, 4, 7);
+	config_wr(m, MSI_CAP + 4, 4, 0xfee01000);
+	config_wr(m, MSI_CAP + 12, 2, 0x61);
+	config_wr(m, MSI_CAP + 2, 2, act->a >> 8 & 1);
+	wr(m, 0x18, 8, RUNNING | INT_BITS | (act->b & (BIT(17) | BIT(50) | BIT(51))));
+}
+
+static void any_register(struct viommu_machine *m, const struct act *act)
+{
+	static const unsigned widths[] = {8, 8, 4, 4, 2, 1};
+	uint64_t offset = offsets[act->a % ARRAY_SIZE(offsets)], value = act->b;
+
+	/* Of what points into memory only the low bits are at random, so that tables stay. */
+	if (offset == 0)
+		value = (act->b % 2 ? DEVTAB : DEVTAB2) | act->c % 2;
+	else if (offset == 8 || offset == 0x10)
+		value = (offset == 8 ? RING : LOG) | (act->c % 11) << 56;
+	wr(m, offset + (act->c >> 32) % 2 * 4, widths[act->c % ARRAY_SIZE(widths)], value);
+}
+
+/* Commands behind the tail, mostly good ones. */
+static void commands(struct viommu_machine *m, const struct act *act)
+{
+	const uint64_t base = rd(m, 0x8, 8), bytes = 16ull << (base >> 56);
+	const uint64_t word0[] = {
+		1ull << 60 | SEM | 1,
+		1ull << 60 | (SEM + 8) | 3,
+		1ull << 60 | 2,
+		2ull << 60 | machine_devid(act->b % DEVICES),
+		3ull << 60 | (act->b % 6) << 32,
+		5ull << 60 | machine_devid(act->b % DEVICES),
+		8ull << 60,
+		act->a % 4 ? 8ull << 60 : act->b, /* now and then, none */
+	};
+	uint64_t tail = rd(m, 0x2008, 8);
+
+	if (base >> 56 < 8)
+		return;
+	for (unsigned i = 0; i < 1 + act->a % 5; i++) {
+		uint64_t slot = (base & ~GENMASK(63, 56)) + tail;
+
+		const uint64_t word = word0[(act->b >> (3 * i)) % ARRAY_SIZE(word0)];
+
+		/* There may be no memory. */
+		(void)guest_memory_store64(&m->memory, slot, word);
+		(void)guest_memory_store64(&m->memory, slot + 8, word >> 60 == 1 ? act->c : 0);
+		tail = (tail + 16) & (bytes - 1);
+	}
+	wr(m, 0x2008, 4, tail);
+}
+
+/* What the act gave, in a word. */
+static uint64_t dma(struct viommu_machine *m, const struct act *act)
+{
+	struct dma_segment seg = {0};
+	int rc = dma_space_map(m->ds[act->a % DEVICES], act->b % 0x14000, 1 + act->c % 4096,
+			       1 + act->c % 3, &seg, 1);
+
+	return rc == 1 ? (uint64_t)((uint8_t *)seg.host - m->ram) ^ seg.len << 32 : (uint64_t)rc;
+}
+
+static uint64_t remap(struct viommu_machine *m, const struct act *act)
+{
+	const struct msi_msg in = {0xfee00000 | (act->b & 0xff004), act->c & 0x71f};
+	struct msi_msg out = {0};
+	int rc =
+		amd_iommu_engine_remap(m->engine, machine_devid(act->a % DEVICES), &in, &out, true);
+
+	return rc ? (uint64_t)rc : out.addr ^ (uint64_t)out.data << 32;
+}
+
+static uint64_t act_on(struct viommu_machine *m, const struct act *act)
+{
+	switch (act->kind) {
+	case 0:
+		bring_up(m, act);
+		return 0;
+	case 1:
+	case 2:
+		any_register(m, act);
+		return 0;
+	case 3:
+		wr(m, 0x2020, 4, act->a & 7);
+		return 0;
+	case 4: /* Software has read what was logged, or left no room but for a few. */
+		wr(m, 0x2010, 4, rd(m, 0x2018, 4) + act->a % 4 * 16);
+		return 0;
+	case 5: /* A log, or a ring, off and on. */
+		wr(m, 0x18, 8, rd(m, 0x18, 8) & ~(act->a % 2 ? BIT(2) : BIT(12)));
+		wr(m, 0x18, 8, rd(m, 0x18, 8) | BIT(2) | BIT(12));
+		return 0;
+	case 6:
+		config_wr(m, MSI_CAP + 2, 2, act->a % 2);
+		return 0;
+	case 7:
+	case 8:
+		return remap(m, act);
+	case 9:
+	case 10:
+	case 11:
+		commands(m, act);
+		return 0;
+	default:
+		return dma(m, act);
+	}
+}
+
+static void expect_same(struct viommu_machine *a, struct viommu_machine *b, const char *when)
+{
+	for (uint64_t offset = 0; offset < AMD_VIOMMU_WINDOW_SIZE; offset += 8)
+		cr_assert_eq(rd(a, offset, 8), rd(b, offset, 8), "%s: register %lx: %lx and %lx",
+			     when, offset, rd(a, offset, 8), rd(b, offset, 8));
+}
+
+/* B becomes what A is: memory, and the vIOMMU's state. */
+static void copy_to(struct viommu_machine *a, struct viommu_machine *b)
+{
+	save(a, &saved);
+	memcpy(b->ram, a->ram, RAM_SIZE);
+	cr_assert_eq(amd_viommu_restore(b->viommu, &saved), 0);
+}
+
+static void differential(uint64_t efr, uint64_t efr2)
+{
+	unsigned messages = 0, events = 0, stopped = 0, reported = 0;
+
+	seed = 0x9e3779b97f4a7c15;
+	for (unsigned round = 0; round < 40; round++) {
+		struct viommu_machine a, b;
+		unsigned before;
+
+		machine_open(&a, efr, efr2);
+		machine_open(&b, efr, efr2);
+		tables(&a);
+		for (unsigned i = any() % 300; i; i--) {
+			struct act act = act_any();
+
+			act_on(&a, &act);
+		}
+		copy_to(&a, &b);
+		save(&b, &other);
+		cr_assert_arr_eq(&saved, &other, sizeof(saved), "round %u: not what was saved",
+				 round);
+		stopped += saved.unit.stopped != 0;
+		for (unsigned i = 0; i < ARRAY_SIZE(saved.unit.reported); i++)
+			reported += saved.unit.reported[i] != 0;
+		cr_assert_eq(b.messages, 0, "a restore raised an interrupt that was sent before");
+		before = a.messages;
+		for (unsigned i = 0; i < 300; i++) {
+			struct act act = act_any();
+			uint64_t of_a = act_on(&a, &act), of_b = act_on(&b, &act);
+
+			cr_assert_eq(of_a, of_b, "round %u, act %u of kind %u: %lx and %lx", round,
+				     i, act.kind, of_a, of_b);
+			cr_assert_eq(a.messages - before, b.messages, "round %u, act %u of kind %u",
+				     round, i, act.kind);
+			if (b.messages)
+				cr_assert(a.message.addr == b.message.addr &&
+					  a.message.data == b.message.data);
+			cr_assert_eq(rd(&a, 0x2020, 8), rd(&b, 0x2020, 8), "round %u, act %u",
+				     round, i);
+		}
+		expect_same(&a, &b, "at the end");
+		cr_assert_arr_eq(a.ram, b.ram, RAM_SIZE, "round %u: memory differs", round);
+		save(&a, &saved);
+		save(&b, &other);
+		cr_assert_arr_eq(&saved, &other, sizeof(saved), "round %u: states differ", round);
+		messages += b.messages;
+		events += get64(&b, LOG) != 0;
+		machine_close(&b);
+		machine_close(&a);
+	}
+	/* The rounds went through the machinery, not past it. */
+	cr_assert_gt(messages, 100);
+	cr_assert_gt(events, 20);
+	cr_assert_gt(stopped, 5);
+	cr_assert_gt(reported, 5);
+}
+
+Test(amd_state, restored_goes_on_as_the_original)
+{
+	differential(AMD_IOMMU_EFR_DEFAULT, AMD_IOMMU_EFR2_DEFAULT);
+}
+
+Test(amd_state, with_all_features)
+{
+	differential(AMD_IOMMU_EFR_FULL, AMD_IOMMU_EFR2_FULL);
+}
+
+/* A COMPLETION_WAIT that waits for a device waits no longer where that device is not. */
+Test(amd_state, a_rested_wait_goes_on)
+{
+	const struct dma_range range = {0x1000, 0x1fff};
+	struct viommu_machine a, b;
+	const struct act up = {0};
+	struct dma_hold hold;
+
+	machine_open(&a, AMD_IOMMU_EFR_DEFAULT, 0);
+	machine_open(&b, AMD_IOMMU_EFR_DEFAULT, 0);
+	tables(&a);
+	bring_up(&a, &up);
+	dma_hold_begin(&hold, a.ds[0]);
+	dma_hold_add(&hold, &range, 1);
+	put64(&a, RING, 8ull << 60);
+	put64(&a, RING + 16, 1ull << 60 | SEM | 1);
+	put64(&a, RING + 24, 0x600d);
+	wr(&a, 0x2008, 4, 0x20);
+	cr_assert_eq(rd(&a, 0x2000, 4), 0x10);
+	copy_to(&a, &b);
+	cr_assert_eq(get64(&b, SEM), 0x600d);
+	cr_assert_eq(rd(&b, 0x2000, 4), 0x20);
+	cr_assert_eq(get64(&a, SEM), 0, "the original still waits");
+	dma_hold_end(&hold);
+	cr_assert_eq(get64(&a, SEM), 0x600d);
+	expect_same(&a, &b, "both have waited");
+	machine_close(&b);
+	machine_close(&a);
+}
+
+static unsigned kicks;
+
+static void kick(void *opaque)
+{
+	(void)opaque;
+	kicks++;
+}
+
+/* A long ring that a worker is to finish: here, the one of the new machine. */
+Test(amd_state, the_rest_of_a_ring_is_the_workers)
+{
+	struct viommu_machine a, b;
+	const struct act up = {.b = 0};
+
+	machine_open(&a, AMD_IOMMU_EFR_DEFAULT, 0);
+	machine_open(&b, AMD_IOMMU_EFR_DEFAULT, 0);
+	amd_iommu_engine_set_worker(a.engine, NULL, kick);
+	amd_iommu_engine_set_worker(b.engine, NULL, kick);
+	tables(&a);
+	bring_up(&a, &up);
+	wr(&a, 0x18, 8, 0);
+	wr(&a, 0x8, 8, (RING | 13ull << 56));
+	wr(&a, 0x18, 8, RUNNING);
+	for (unsigned i = 0; i < 5000; i++)
+		put64(&a, RING + i * 16, 1ull << 60 | 2);
+	wr(&a, 0x2008, 4, 5000 * 16);
+	cr_assert_lt(rd(&a, 0x2000, 4), 5000 * 16);
+	kicks = 0;
+	copy_to(&a, &b);
+	cr_assert_eq(kicks, 1);
+	cr_assert_eq(rd(&b, 0x2000, 4), rd(&a, 0x2000, 4), "not on this thread");
+	for (unsigned i = 0; i < 5000 && rd(&b, 0x2000, 4) != 5000 * 16; i++)
+		amd_iommu_engine_run(b.engine);
+	cr_assert_eq(rd(&b, 0x2000, 4), 5000 * 16);
+	machine_close(&b);
+	machine_close(&a);
+}
+
+struct heard {
+	struct amd_iommu_listener listener;
+	unsigned devices, pages, all;
+};
+
+static void heard_device(struct amd_iommu_listener *l, uint16_t devid)
+{
+	(void)devid;
+	container_of(l, struct heard, listener)->devices++;
+}
+
+static void heard_pages(struct amd_iommu_listener *l, uint16_t domain, uint64_t iova, uint64_t last)
+{
+	cr_assert(domain == 1 && iova == 0 && last == ~UINT64_C(0));
+	container_of(l, struct heard, listener)->pages++;
+}
+
+static void heard_interrupts(struct amd_iommu_listener *l, uint16_t devid, bool all)
+{
+	(void)devid;
+	container_of(l, struct heard, listener)->all += all;
+}
+
+/* Who mirrors tables elsewhere has none of the restored unit's. */
+Test(amd_state, mirrors_are_told)
+{
+	struct heard heard = {
+		.listener = {heard_device, heard_pages, heard_interrupts, NULL},
+	};
+	struct viommu_machine a, b;
+	const struct act up = {.a = 1};
+
+	machine_open(&a, AMD_IOMMU_EFR_DEFAULT, 0);
+	machine_open(&b, AMD_IOMMU_EFR_DEFAULT, 0);
+	tables(&a);
+	bring_up(&a, &up);
+	amd_iommu_engine_listen(b.engine, &heard.listener);
+	copy_to(&a, &b);
+	cr_assert_eq(heard.devices, DEVICES);
+	cr_assert_eq(heard.pages, 1, "one domain with tables");
+	cr_assert_eq(heard.all, 1);
+	amd_iommu_engine_unlisten(b.engine, &heard.listener);
+	machine_close(&b);
+	machine_close(&a);
+}
+
+/* ---- reset ---- */
+
+static const struct amd_iommu_register *state_register(const struct amd_viommu_state *state,
+						       uint32_t offset)
+{
+	for (unsigned i = 0; i < state->unit.registers; i++)
+		if (state->unit.reg[i].offset == offset)
+			return &state->unit.reg[i];
+	return NULL;
+}
+
+/* Every register something else than at power-on, everything stopped that can stop. */
+static void fill(struct viommu_machine *m)
+{
+	static const uint16_t plain[] = {0x20, 0x28, 0x38, 0x170, 0x178, 0x180, 0x2030, 0x2038};
+	const struct act act = {.a = 1, .b = BIT(17) | BIT(50), .c = 0};
+	struct act dma_act = {.a = 2};
+
+	tables(m);
+	bring_up(m, &act);
+	for (unsigned i = 0; i < 400; i++) { /* requester 2 reports once: DTE.SE */
+		dma_act.a = i ? 1 : 2;
+		dma(m, &dma_act);
+	}
+	put64(m, RING, 1ull << 60 | 2);
+	put64(m, RING + 16, 15ull << 60);
+	wr(m, 0x2008, 4, 0x30);
+	wr(m, 0x2010, 4, 0x40);
+	for (unsigned i = 0; i < ARRAY_SIZE(plain); i++)
+		wr(m, plain[i], 8, 0x0a0000123456715full);
+	config_wr(m, 0x04, 2, 0x7);
+	config_wr(m, 0x3c, 1, 0x55);
+	wr(m, 0x28, 8, 0x5000);
+	wr(m, 0x20, 8, 0x5003);
+}
+
+static void reset_is_power_on(uint64_t efr, uint64_t efr2)
+{
+	struct viommu_machine m;
+
+	machine_open(&m, efr, efr2);
+	save(&m, &power_on);
+	fill(&m);
+	save(&m, &saved);
+	for (unsigned i = 0; i < saved.unit.registers; i++) {
+		const uint32_t offset = saved.unit.reg[i].offset;
+
+		if (offset != 0x30 && offset != 0x1a0)
+			cr_assert_neq(saved.unit.reg[i].value, power_on.unit.reg[i].value,
+				      "%x was not filled", offset);
+	}
+	cr_assert_eq(saved.unit.stopped, AMD_IOMMU_STOPPED_COMMAND | AMD_IOMMU_STOPPED_EVENT, "%x",
+		     saved.unit.stopped);
+	cr_assert_neq(saved.unit.signalled, 0);
+	cr_assert_neq(saved.unit.reported[0], 0);
+	pci_root_reset(m.root);
+	save(&m, &other);
+	cr_assert_arr_eq(&other, &power_on, sizeof(other));
+	machine_close(&m);
+}
+
+Test(amd_state, reset_returns_everything_to_power_on)
+{
+	reset_is_power_on(AMD_IOMMU_EFR_DEFAULT, AMD_IOMMU_EFR2_DEFAULT);
+	reset_is_power_on(AMD_IOMMU_EFR_FULL, AMD_IOMMU_EFR2_FULL);
+}
+
+/* Whatever software can change by one write is part of the state. */
+Test(amd_state, knows_every_register)
+{
+	struct viommu_machine m;
+	unsigned changed = 0;
+
+	machine_open(&m, AMD_IOMMU_EFR_FULL, AMD_IOMMU_EFR2_FULL);
+	save(&m, &power_on);
+	for (unsigned offset = 0; offset < AMD_VIOMMU_WINDOW_SIZE; offset += 8) {
+		const uint64_t before = rd(&m, offset, 8);
+		const struct amd_iommu_register *reg;
+
+		wr(&m, offset, 8, ~before);
+		if (rd(&m, offset, 8) != before) {
+			changed++;
+			save(&m, &saved);
+			reg = state_register(&saved, offset);
+			cr_assert(reg ? reg->value == rd(&m, offset, 8)
+				      : memcmp(saved.config, power_on.config, sizeof(saved.config)),
+				  "%x", offset);
+		}
+		pci_root_reset(m.root);
+	}
+	cr_assert_gt(changed, 10);
+	machine_close(&m);
+}
+
+/* ---- states that are none ---- */
+
+static int restore_of(struct viommu_machine *m, const struct amd_viommu_state *state)
+{
+	struct amd_viommu_state *copy =
+		malloc(sizeof(*copy)); /* so that a sanitizer sees its end */
+	int rc;
+
+	cr_assert_not_null(copy);
+	*copy = *state;
+	rc = amd_viommu_restore(m->viommu, copy);
+	free(copy);
+	return rc;
+}
+
+static void expect_refused(struct viommu_machine *m, const char *what, int why)
+{
+	cr_assert_eq(restore_of(m, &other), why, "%s: %d", what, restore_of(m, &other));
+	save(m, &other);
+	cr_assert_arr_eq(&other, &power_on, sizeof(other), "%s: left something behind", what);
+	other = saved;
+}
+
+static struct amd_iommu_register *other_register(uint32_t offset)
+{
+	return (struct amd_iommu_register *)state_register(&other, offset);
+}
+
+Test(amd_state, what_is_no_state_is_refused)
+{
+	static const struct {
+		const char *what;
+		uint32_t offset;
+		uint64_t bits;
+		int why;
+	} values[] = {
+		{"device table base: a reserved bit", 0x0, BIT(11), -EINVAL},
+		{"command buffer base: a reserved bit", 0x8, BIT(60), -EINVAL},
+		{"Control: vIommuEn", 0x18, BIT(53), -EINVAL},
+		{"Control: GTEn without GTSup", 0x18, BIT(16), -EINVAL},
+		{"EFR: GTSup", 0x30, BIT(4), -EOPNOTSUPP},
+		{"EFR2", 0x1a0, BIT(3), -EOPNOTSUPP},
+		{"XT interrupt: a reserved bit", 0x170, BIT(0), -EINVAL},
+		{"command head outside its ring", 0x2000, BIT(18), -EINVAL},
+		{"command tail outside its ring", 0x2008, BIT(18), -EINVAL},
+		{"event tail between two entries", 0x2018, BIT(0), -EINVAL},
+		{"event head outside the log", 0x2010, BIT(18), -EINVAL},
+		{"Status: a reserved bit", 0x2020, BIT(13), -EINVAL},
+		{"exclusion limit: a reserved bit", 0x28, BIT(0), -EINVAL},
+	};
+	struct viommu_machine a, b;
+	const struct act up = {0};
+
+	machine_open(&a, AMD_IOMMU_EFR_DEFAULT, 0);
+	machine_open(&b, AMD_IOMMU_EFR_DEFAULT, 0);
+	tables(&a);
+	bring_up(&a, &up);
+	save(&a, &saved);
+	save(&b, &power_on);
+	other = saved;
+	for (unsigned i = 0; i < ARRAY_SIZE(values); i++) {
+		cr_assert_not_null(other_register(values[i].offset), "%s", values[i].what);
+		other_register(values[i].offset)->value ^= values[i].bits;
+		expect_refused(&b, values[i].what, values[i].why);
+	}
+#define REFUSED(why, ...)                                                                          \
+	do {                                                                                       \
+		__VA_ARGS__;                                                                       \
+		expect_refused(&b, #__VA_ARGS__, why);                                             \
+	} while (0)
+	REFUSED(-EINVAL, other.magic++);
+	REFUSED(-EINVAL, other.version++);
+	REFUSED(-EINVAL, other.size--);
+	REFUSED(-EINVAL, other.zero = 1);
+	REFUSED(-EINVAL, other.unit.reg[AMD_IOMMU_STATE_REGISTERS - 1].value = 1);
+	REFUSED(-EINVAL, other.unit.magic++);
+	REFUSED(-EINVAL, other.unit.version++);
+	REFUSED(-EINVAL, other.unit.size++);
+	REFUSED(-EINVAL, other.unit.devid ^= 8);
+	REFUSED(-EINVAL, other.unit.stopped = 1u << 31);
+	REFUSED(-EINVAL, other.unit.signalled = BIT(3));
+	REFUSED(-EINVAL, other.unit.registers = UINT32_MAX);
+	REFUSED(-EINVAL, other.unit.registers--);
+	REFUSED(-EINVAL, other.unit.reg[0] = other.unit.reg[1]);
+	REFUSED(-EINVAL, other.unit.reg[0].zero = 1);
+	REFUSED(-EOPNOTSUPP, other.unit.reg[0].offset = 0x48);
+	REFUSED(-EOPNOTSUPP, other.unit.reg[0].offset = 0x10000);
+	REFUSED(-EOPNOTSUPP, other.unit.registers--,
+		memset(&other.unit.reg[other.unit.registers], 0, 16));
+	REFUSED(-EOPNOTSUPP, other.config[0x44] ^= 0x80); /* where the window is */
+	cr_assert_eq(amd_viommu_restore(b.viommu, &saved), 0, "the state itself was good");
+	machine_close(&b);
+	machine_close(&a);
+}
+
+/* Features more or fewer than the target's. */
+Test(amd_state, other_features_are_refused)
+{
+	static const struct amd_iommu_features features[] = {
+		{AMD_IOMMU_EFR_DEFAULT, AMD_IOMMU_EFR2_DEFAULT},
+		{AMD_IOMMU_EFR_V2, AMD_IOMMU_EFR2_V2},
+		{AMD_IOMMU_EFR_FULL, AMD_IOMMU_EFR2_FULL},
+		{AMD_IOMMU_EFR_DEFAULT & ~BIT(6), 0},
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(features); i++) {
+		for (unsigned k = 0; k < ARRAY_SIZE(features); k++) {
+			struct viommu_machine a, b;
+
+			machine_open(&a, features[i].efr, features[i].efr2);
+			machine_open(&b, features[k].efr, features[k].efr2);
+			save(&a, &saved);
+			cr_assert_eq(restore_of(&b, &saved), i == k ? 0 : -EOPNOTSUPP, "%u to %u",
+				     i, k);
+			machine_close(&b);
+			machine_close(&a);
+		}
+	}
+}
+
+/* Where a state with a wrong bit is taken, the unit has it: it lives, and saves what it was given.
+ */
+Test(amd_state, every_wrong_bit)
+{
+	struct viommu_machine a, b;
+	const struct act up = {.b = BIT(17)};
+	unsigned taken = 0, refused = 0;
+
+	machine_open(&a, AMD_IOMMU_EFR_FULL, AMD_IOMMU_EFR2_FULL);
+	machine_open(&b, AMD_IOMMU_EFR_FULL, AMD_IOMMU_EFR2_FULL);
+	tables(&a);
+	tables(&b);
+	bring_up(&a, &up);
+	save(&a, &saved);
+	seed = 1;
+	for (size_t at = 0; at < sizeof(saved); at++) {
+		const size_t reported = offsetof(struct amd_viommu_state, unit.reported);
+		unsigned bit = (unsigned)(any() % 8);
+		struct act act = act_any();
+
+		/* These are all alike. */
+		if (at > reported && at < reported + sizeof(saved.unit.reported) - 1)
+			at += 500;
+		((uint8_t *)memcpy(&other, &saved, sizeof(saved)))[at] ^= (uint8_t)(1 << bit);
+		if (restore_of(&b, &other)) {
+			refused++;
+			continue;
+		}
+		taken++;
+		save(&b, &power_on);
+		act_on(&b, &act);
+	}
+	cr_assert_gt(taken, 20);
+	cr_assert_gt(refused, 1000);
+	cr_assert_eq(restore_of(&b, &saved), 0);
+	save(&b, &other);
+	cr_assert_arr_eq(&other, &saved, sizeof(saved));
+	machine_close(&b);
+	machine_close(&a);
+}
+
+/* Many wrong bytes at once, where the words are that mean something. */
+Test(amd_state, garbage)
+{
+	struct viommu_machine m;
+
+	machine_open(&m, AMD_IOMMU_EFR_FULL, AMD_IOMMU_EFR2_FULL);
+	tables(&m);
+	seed = 2;
+	for (unsigned round = 0; round < 20000; round++) {
+		struct act act = act_any();
+
+		if (round % 50 == 0)
+			save(&m, &saved);
+		other = saved;
+		for (unsigned i = 0; i < 1 + any() % 3; i++) {
+			struct amd_iommu_register *reg =
+				&other.unit.reg[any() % other.unit.registers];
+
+			if (reg->offset != 0x30 && reg->offset != 0x1a0)
+				reg->value = any() % 2 ? any() : reg->value ^ BIT(any() % 64);
+		}
+		restore_of(&m, &other);
+		act_on(&m, &act);
+	}
+	machine_close(&m);
+}
