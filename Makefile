@@ -5,6 +5,7 @@
 # make menuconfig          change the configuration
 # make check-fast          unit, payload and conformance tests with the present build
 # make check               everything; sets this machine up first
+# make check-long          the same, each test in its longest form (hours)
 # make demo                boot a microVM with an assigned NVMe disk behind a vIOMMU
 # make bench               benchmarks against peers
 # make install             DESTDIR= and prefix= as usual
@@ -174,11 +175,13 @@ unit-tests: $(unit_tests)
 # tests/NAME/*.mk add payloads, conformance suites, fuzz targets and benchmarks.
 -include $(sort $(wildcard tests/*/files.mk))
 
-.PHONY: check-fast check demo bench
+.PHONY: check-fast check check-long demo bench
 check-fast: $(O)/.packages all unit-tests $(payload_tests) $(conformance_tests)
 	$(Q)tests/check --fast
 check: $(O)/.packages
 	$(Q)tests/check
+check-long: $(O)/.packages
+	$(Q)tests/check --long
 demo: $(O)/.packages all
 	$(Q)tests/machine/demo
 bench: $(O)/.packages all $(bench_programs)

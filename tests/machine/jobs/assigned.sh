@@ -5,7 +5,7 @@
 dmesg | grep -i -e AMD-Vi | while read -r line; do
 	say "dmesg $line"
 done
-disk=$(parameter disk /dev/nvme0n1)
+disk=${disk:-$(parameter disk /dev/nvme0n1)}
 . /jobs/wait.sh
 device=$(readlink -f "/sys/class/block/${disk##*/}/device")
 until [ -e "$device/iommu_group" ] || [ "$device" = / ]; do # a PCI function, some steps up

@@ -2,7 +2,7 @@
 # shellcheck shell=sh
 # Read and write an ext4 file system on postern.disk= (made by the host with mkfs.ext4 -d): says the
 # sums of the files in its root, then writes 'written' (1 MiB) and says its sum.
-disk=$(parameter disk /dev/vda)
+disk=${disk:-$(parameter disk /dev/vda)}
 . /jobs/wait.sh
 say "disk $disk $(cat "/sys/class/block/${disk##*/}/size") sectors"
 mount -t ext4 "$disk" /mnt
