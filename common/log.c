@@ -33,13 +33,24 @@ int log_level_parse(const char *text, enum log_level *level)
 	return -EINVAL;
 }
 
+static _Thread_local struct {
+	char *buf;
+	size_t size;
+} capture;
+
+void log_capture(char *buf, size_t size)
+{
+	capture.buf = buf;
+	capture.size = size;
+}
+
 void log_message(enum log_level level, const char *format, ...)
 {
 	char line[512];
 	va_list args;
 	int head, body, saved = errno;
 
-	if ((int)level > current_level)
+	if ((int)level > current_level && (level != LOG_LEVEL_ERROR || !capture.buf))
 		return;
 	if (level == LOG_LEVEL_INFO)
 		head = snprintf(line, sizeof(line), "postern: ");
@@ -54,11 +65,18 @@ void log_message(enum log_level level, const char *format, ...)
 	if ((size_t)body > sizeof(line) - 2)
 		body = (int)sizeof(line) - 2;
 	/* Names in a message may come from the guest or a file: they must not forge lines. */
-	for (; head < body; head++)
-		if (iscntrl((unsigned char)line[head]))
-			line[head] = '?';
-	line[head++] = '\n';
+	for (int i = head; i < body; i++)
+		if (iscntrl((unsigned char)line[i]))
+			line[i] = '?';
+	line[body] = '\0';
+	if (level == LOG_LEVEL_ERROR && capture.buf) {
+		snprintf(capture.buf, capture.size, "%s", line + head);
+		capture.buf = NULL;
+	}
+	if ((int)level > current_level)
+		return;
+	line[body++] = '\n';
 	/* One write, so that lines of several threads do not mix. */
-	if (write(STDERR_FILENO, line, (size_t)head) < 0)
+	if (write(STDERR_FILENO, line, (size_t)body) < 0)
 		errno = saved;
 }

@@ -8,19 +8,19 @@
 
 #include "devices/virtio/virtio.h"
 #include "vmm/machine.h"
+#include "vmm/metrics.h"
 
 enum { DISK_ORDER = 1 };
 
 struct disk {
+	struct machine_device dev;
+	struct disk *next; /* created before */
 	struct virtio_blk *blk;
 	struct dma_space *dma;
-	bool translated;
+	char *path;
 };
 
-struct disks {
-	unsigned count;
-	struct disk disk[MACHINE_DEVICES_MAX];
-};
+static const struct device_class disk_class;
 
 static int open_image(const struct disk_config *config)
 {
@@ -50,7 +50,19 @@ static int open_image(const struct disk_config *config)
 	return fd;
 }
 
-static int disk_create(struct machine *m, const struct disk_config *config, struct disk *disk)
+static void disk_free(struct machine *m, struct disk *disk)
+{
+	if (disk->blk) {
+		machine_device_withdraw(m, &disk->dev);
+		virtio_blk_free(disk->blk);
+	}
+	if (disk->dma)
+		machine_unplace(m, disk->dma, disk->dev.iommu);
+	free(disk->path);
+	free(disk);
+}
+
+static int disk_create(struct machine *m, const struct disk_config *config)
 {
 	struct virtio_env env = {
 		.loop = m->loop,
@@ -59,66 +71,65 @@ static int disk_create(struct machine *m, const struct disk_config *config, stru
 		.iommu = config->iommu,
 		.memory = &m->memory,
 	};
-	int slot, rc, fd = open_image(config);
+	struct disk *disk = calloc(1, sizeof(*disk));
+	int rc, fd = -1;
 
-	if (fd < 0)
-		return fd;
-	slot = pci_root_free_slot(m->root, MACHINE_SLOT_FIRST);
-	if (slot < 0) {
-		log_error("--disk path=%s: no free PCI slot", config->path);
-		rc = slot;
-		goto err_close;
+	if (!disk)
+		return -ENOMEM;
+	disk->path = strdup(config->path);
+	rc = disk->path ? machine_device_init(m, &disk->dev, &disk_class, config->id, config->iommu)
+			: -ENOMEM;
+	if (!rc) {
+		fd = open_image(config);
+		rc = fd < 0 ? fd : 0;
 	}
-	env.devfn = PCI_DEVFN((unsigned)slot, 0);
+	if (rc)
+		goto fail;
+	disk->dev.what = disk->path;
+	env.devfn = disk->dev.devfn;
 	rc = machine_place(m, env.devfn, config->iommu, &disk->dma, &env.sink);
 	if (rc)
-		goto err_close;
-	disk->translated = config->iommu;
+		goto close;
 	env.dma = disk->dma;
 	rc = virtio_blk_new(&env,
 			    &(struct virtio_blk_config){
 				    .fd = fd, .readonly = config->readonly, .name = config->path},
 			    &disk->blk);
-	if (!rc)
-		return 0;
-	log_error("--disk path=%s: cannot be a disk: %s", config->path, strerror(-rc));
-	machine_unplace(m, disk->dma, disk->translated);
-err_close:
+	if (rc) {
+		log_error("--disk path=%s: cannot be a disk: %s", config->path, strerror(-rc));
+		goto close;
+	}
+	disk->next = m->private[DISK_ORDER];
+	m->private[DISK_ORDER] = disk;
+	machine_device_publish(m, &disk->dev);
+	return 0;
+close:
 	close(fd);
+fail:
+	disk_free(m, disk);
 	return rc;
 }
 
 static void disks_destroy(struct machine *m)
 {
-	struct disks *disks = m->private[DISK_ORDER];
+	struct disk *disk, *next;
 
-	if (!disks)
-		return;
-	while (disks->count) {
-		struct disk *disk = &disks->disk[--disks->count];
-
-		virtio_blk_free(disk->blk);
-		machine_unplace(m, disk->dma, disk->translated);
+	for (disk = m->private[DISK_ORDER]; disk; disk = next) {
+		next = disk->next;
+		disk_free(m, disk);
 	}
-	free(disks);
 	m->private[DISK_ORDER] = NULL;
 }
 
 static int disks_create(struct machine *m)
 {
-	struct disks *disks = calloc(1, sizeof(*disks));
-
-	if (!disks)
-		return -ENOMEM;
-	m->private[DISK_ORDER] = disks;
 	for (unsigned i = 0; i < m->config->disks; i++) {
-		int rc = disk_create(m, &m->config->disk[i], &disks->disk[i]);
+		int rc = disk_create(m, &m->config->disk[i]);
 
 		if (rc) {
 			disks_destroy(m);
 			return rc;
 		}
-		disks->count++;
 	}
 	return 0;
 }
@@ -130,37 +141,38 @@ static void disk_drained(void *opaque)
 
 static void disks_drain(struct machine *m)
 {
-	struct disks *disks = m->private[DISK_ORDER];
-
 	/* The caller counted one for the class; each disk counts for itself. */
-	atomic_fetch_add(&m->drains, disks->count);
-	for (unsigned i = 0; i < disks->count; i++)
-		virtio_blk_drain(disks->disk[i].blk, disk_drained, m);
+	for (struct disk *disk = m->private[DISK_ORDER]; disk; disk = disk->next) {
+		atomic_fetch_add(&m->drains, 1);
+		virtio_blk_drain(disk->blk, disk_drained, m);
+	}
 	machine_drained(m);
 }
 
-static void disks_stats(struct machine *m, void (*line)(const char *name, uint64_t value))
+static void disks_resume(struct machine *m)
 {
-	const struct disks *disks = m->private[DISK_ORDER];
-	struct virtio_blk_stats sum = {0};
+	for (struct disk *disk = m->private[DISK_ORDER]; disk; disk = disk->next)
+		virtio_blk_resume(disk->blk);
+}
 
-	for (unsigned i = 0; i < disks->count; i++) {
+static void disks_stats(struct machine *m, struct metrics *out)
+{
+	for (struct machine_device *dev = m->devices; dev; dev = dev->next) {
+		const struct disk *disk = container_of(dev, struct disk, dev);
 		struct virtio_blk_stats s;
 
-		virtio_blk_stats(disks->disk[i].blk, &s);
-		sum.reads += s.reads;
-		sum.writes += s.writes;
-		sum.flushes += s.flushes;
-		sum.errors += s.errors;
-		sum.bytes_read += s.bytes_read;
-		sum.bytes_written += s.bytes_written;
+		if (dev->class != &disk_class)
+			continue;
+		virtio_blk_stats(disk->blk, &s);
+		metric_counter(out, "disk.reads", dev->id, s.reads);
+		metric_counter(out, "disk.writes", dev->id, s.writes);
+		metric_counter(out, "disk.flushes", dev->id, s.flushes);
+		metric_counter(out, "disk.errors", dev->id, s.errors);
+		metric_counter(out, "disk.bytes_read", dev->id, s.bytes_read);
+		metric_counter(out, "disk.bytes_written", dev->id, s.bytes_written);
+		metric_counter(out, "disk.kicks", dev->id, s.kicks);
+		metric_counter(out, "disk.interrupts", dev->id, s.interrupts);
 	}
-	line("disk.reads", sum.reads);
-	line("disk.writes", sum.writes);
-	line("disk.flushes", sum.flushes);
-	line("disk.errors", sum.errors);
-	line("disk.bytes_read", sum.bytes_read);
-	line("disk.bytes_written", sum.bytes_written);
 }
 
 static const struct device_class disk_class = {
@@ -169,6 +181,7 @@ static const struct device_class disk_class = {
 	.create = disks_create,
 	.destroy = disks_destroy,
 	.drain = disks_drain,
+	.resume = disks_resume,
 	.stats = disks_stats,
 };
 DEVICE_CLASS(disk_class);

@@ -6,14 +6,23 @@
 
 #include "devices/vfio/vfio.h"
 #include "vmm/machine.h"
+#include "vmm/metrics.h"
 
 enum { VFIO_ORDER = 2 };
 
+struct assigned {
+	struct machine_device dev;
+	struct assigned *next; /* created before */
+	struct vfio_device *device;
+	char *path;
+};
+
 struct vfio_devices {
 	struct vfio_host *host;
-	unsigned count;
-	struct vfio_device *device[MACHINE_DEVICES_MAX];
+	struct assigned *first;
 };
+
+static const struct device_class vfio_class;
 
 static int open_iommufd(struct machine *m)
 {
@@ -35,8 +44,18 @@ static int open_iommufd(struct machine *m)
 	return rc;
 }
 
-static int device_create(struct machine *m, const struct vfio_devices *devices,
-			 const struct vfio_config *want, struct vfio_device **device)
+static void assigned_free(struct machine *m, struct assigned *assigned)
+{
+	if (assigned->device) {
+		machine_device_withdraw(m, &assigned->dev);
+		vfio_device_free(assigned->device);
+	}
+	free(assigned->path);
+	free(assigned);
+}
+
+static int device_create(struct machine *m, struct vfio_devices *devices,
+			 const struct vfio_config *want)
 {
 	struct vfio_device_config config = {
 		.path = want->path,
@@ -46,18 +65,32 @@ static int device_create(struct machine *m, const struct vfio_devices *devices,
 		.window = &m->window,
 		.root = m->root,
 	};
-	int slot = pci_root_free_slot(m->root, MACHINE_SLOT_FIRST), rc;
+	struct assigned *assigned = calloc(1, sizeof(*assigned));
+	int rc = -ENOMEM;
 
-	if (slot < 0) {
-		log_error("--vfio %s: no free PCI slot", want->path ? want->path : "fd=N");
-		return slot;
-	}
-	config.devfn = PCI_DEVFN((unsigned)slot, 0);
+	if (!assigned)
+		return rc;
+	assigned->path = strdup(want->path ? want->path : "fd");
+	if (assigned->path)
+		rc = machine_device_init(m, &assigned->dev, &vfio_class, want->id, want->iommu);
+	if (rc)
+		goto fail;
+	assigned->dev.what = assigned->path;
+	config.devfn = assigned->dev.devfn;
 	rc = machine_place(m, config.devfn, want->iommu, NULL, &config.sink);
 	if (!rc)
-		rc = ioapic_line_new(m->ioapic, guest_intx_gsi(&m->acpi, (unsigned)slot),
-				     &config.intx);
-	return rc ? rc : vfio_device_new(devices->host, &config, device);
+		rc = machine_slot_line(m, config.devfn >> 3, &config.intx);
+	if (!rc)
+		rc = vfio_device_new(devices->host, &config, &assigned->device);
+	if (rc)
+		goto fail;
+	assigned->next = devices->first;
+	devices->first = assigned;
+	machine_device_publish(m, &assigned->dev);
+	return 0;
+fail:
+	assigned_free(m, assigned);
+	return rc;
 }
 
 static void vfio_destroy(struct machine *m)
@@ -66,8 +99,10 @@ static void vfio_destroy(struct machine *m)
 
 	if (!devices)
 		return;
-	while (devices->count)
-		vfio_device_free(devices->device[--devices->count]);
+	for (struct assigned *a = devices->first, *next; a; a = next) {
+		next = a->next;
+		assigned_free(m, a);
+	}
 	if (devices->host)
 		vfio_host_free(devices->host);
 	if (m->iommufd_kernel)
@@ -93,17 +128,14 @@ static int vfio_create(struct machine *m)
 		rc = vfio_host_new(m->iommufd_kernel, &m->memory, &devices->host);
 	if (!rc && m->engine)
 		rc = vfio_host_follow(devices->host, m->engine);
-	for (unsigned i = 0; !rc && i < m->config->vfios; i++) {
-		rc = device_create(m, devices, &m->config->vfio[i], &devices->device[i]);
-		if (!rc)
-			devices->count++;
-	}
+	for (unsigned i = 0; !rc && i < m->config->vfios; i++)
+		rc = device_create(m, devices, &m->config->vfio[i]);
 	if (rc)
 		vfio_destroy(m);
 	return rc;
 }
 
-static void vfio_stats(struct machine *m, void (*line)(const char *name, uint64_t value))
+static void vfio_stats(struct machine *m, struct metrics *out)
 {
 	const struct vfio_devices *devices = m->private[VFIO_ORDER];
 	struct vfio_host_stats s;
@@ -111,13 +143,13 @@ static void vfio_stats(struct machine *m, void (*line)(const char *name, uint64_
 	if (!devices)
 		return;
 	vfio_host_stats(devices->host, &s);
-	line("vfio.domains", s.domains);
-	line("vfio.attaches", s.attaches);
-	line("vfio.syncs", s.syncs);
-	line("vfio.maps", s.maps);
-	line("vfio.unmaps", s.unmaps);
-	line("vfio.bytes_mapped", s.bytes_mapped);
-	line("vfio.failures", s.failures);
+	metric_gauge(out, "vfio.domains", NULL, s.domains);
+	metric_counter(out, "vfio.attaches", NULL, s.attaches);
+	metric_counter(out, "vfio.syncs", NULL, s.syncs);
+	metric_counter(out, "vfio.maps", NULL, s.maps);
+	metric_counter(out, "vfio.unmaps", NULL, s.unmaps);
+	metric_gauge(out, "vfio.bytes_mapped", NULL, s.bytes_mapped);
+	metric_counter(out, "vfio.failures", NULL, s.failures);
 }
 
 static const struct device_class vfio_class = {

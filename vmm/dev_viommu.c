@@ -12,6 +12,7 @@
 #include "devices/amd_iommu/amd_viommu.h"
 #include "vmm/machine.h"
 #include "vmm/viommu_trace.h"
+#include "vmm/metrics.h"
 
 enum { VIOMMU_ORDER = 0 };
 
@@ -199,7 +200,7 @@ static int viommu_create(struct machine *m)
 	return 0;
 }
 
-static void viommu_stats(struct machine *m, void (*line)(const char *name, uint64_t value))
+static void viommu_stats(struct machine *m, struct metrics *out)
 {
 	const struct viommu *viommu = m->private[VIOMMU_ORDER];
 	struct amd_viommu_stats front;
@@ -211,21 +212,21 @@ static void viommu_stats(struct machine *m, void (*line)(const char *name, uint6
 	amd_viommu_stats(viommu->front, &front);
 	iommufd_viommu_command_count(m->iommufd_soft, &set, &get);
 	amd_iommu_engine_stats(m->engine, &engine);
-	line("viommu.register_reads", front.reads);
-	line("viommu.register_writes", front.writes);
-	line("viommu.writes_forwarded", front.forwarded);
-	line("viommu.command_set", set);
-	line("viommu.command_get", get);
-	line("viommu.commands", engine.commands);
-	line("viommu.invalidations", engine.invalidations);
-	line("viommu.completion_waits", engine.completion_waits);
-	line("viommu.completion_waits_rested", engine.rests);
-	line("viommu.events", engine.events);
-	line("viommu.translations", engine.translations);
-	line("viommu.iotlb_hits", engine.iotlb_hits);
-	line("viommu.walks", engine.walks);
-	line("viommu.faults", engine.faults);
-	line("viommu.remaps", engine.remaps);
+	metric_counter(out, "viommu.register_reads", NULL, front.reads);
+	metric_counter(out, "viommu.register_writes", NULL, front.writes);
+	metric_counter(out, "viommu.writes_forwarded", NULL, front.forwarded);
+	metric_counter(out, "viommu.command_set", NULL, set);
+	metric_counter(out, "viommu.command_get", NULL, get);
+	metric_counter(out, "viommu.commands", NULL, engine.commands);
+	metric_counter(out, "viommu.invalidations", NULL, engine.invalidations);
+	metric_counter(out, "viommu.completion_waits", NULL, engine.completion_waits);
+	metric_counter(out, "viommu.completion_waits_rested", NULL, engine.rests);
+	metric_counter(out, "viommu.events", NULL, engine.events);
+	metric_counter(out, "viommu.translations", NULL, engine.translations);
+	metric_counter(out, "viommu.iotlb_hits", NULL, engine.iotlb_hits);
+	metric_counter(out, "viommu.walks", NULL, engine.walks);
+	metric_counter(out, "viommu.faults", NULL, engine.faults);
+	metric_counter(out, "viommu.remaps", NULL, engine.remaps);
 }
 
 static const struct device_class viommu_class = {

@@ -10,11 +10,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "vmm/console.h"
 #include "vmm/machine.h"
+#include "vmm/metrics.h"
 
 SECTION_DECLARE(struct device_class, device_classes);
 
@@ -33,7 +35,8 @@ struct machine_life {
 	struct guest_boot boot;
 	struct guest_entry entry;
 	void *fdt;
-	bool loop_runs;
+	/* The user's pause, done or under way; a drain, for it or for a reset or the end. */
+	bool paused, pausing, draining;
 };
 
 static struct machine_life *life_of(struct machine *m)
@@ -95,6 +98,7 @@ static void finished(struct machine *m)
 		if (power_on(life)) {
 			m->end = MACHINE_FAILED;
 		} else if (atomic_compare_exchange_strong(&m->end, &reset, MACHINE_RUNNING)) {
+			/* One that the user has paused stays so: pauses are counted. */
 			machine_resume_vcpus(m);
 			return;
 		}
@@ -102,18 +106,11 @@ static void finished(struct machine *m)
 	event_loop_stop(m->loop);
 }
 
-void machine_drained(struct machine *m)
+static void drain(struct machine_life *life)
 {
-	if (atomic_fetch_sub(&m->drains, 1) == 1)
-		finished(m);
-}
-
-static void finish_work(struct event_work *work)
-{
-	struct machine_life *life = container_of(work, struct machine_life, finish);
 	struct machine *m = &life->m;
 
-	machine_pause_vcpus(m);
+	life->draining = true;
 	/* One more than the classes, so that it cannot reach 0 before all have been asked. */
 	m->drains = 1;
 	for (unsigned i = 0; i < life->classes; i++) {
@@ -123,6 +120,102 @@ static void finish_work(struct event_work *work)
 		}
 	}
 	machine_drained(m);
+}
+
+static void finish(struct machine_life *life)
+{
+	machine_pause_vcpus(&life->m);
+	drain(life);
+}
+
+static void finish_work(struct event_work *work)
+{
+	struct machine_life *life = container_of(work, struct machine_life, finish);
+
+	/* A pause that is under way ends first, and then looks whether this came. */
+	if (!life->draining)
+		finish(life);
+}
+
+/* ---- the user's pause ---- */
+
+/*
+ * Time goes on for the guest as it does for a host that sleeps: its TSC cannot be stopped, and a
+ * kvmclock that stood still would disagree with it. Only its watchdogs are told (and only where it
+ * uses kvmclock), so that they do not take the pause for a lock-up.
+ */
+static void tell_watchdogs(struct machine *m)
+{
+	for (unsigned i = 0; i < m->config->cpus; i++)
+		ioctl(m->vcpu[i].fd, KVM_KVMCLOCK_CTRL, 0);
+}
+
+static void pause_done(struct machine_life *life)
+{
+	struct machine *m = &life->m;
+
+	tell_watchdogs(m);
+	if (m->watcher)
+		m->watcher->paused(m->watcher->opaque);
+	if (m->end != MACHINE_RUNNING)
+		finish(life);
+}
+
+void machine_drained(struct machine *m)
+{
+	struct machine_life *life = life_of(m);
+
+	if (atomic_fetch_sub(&m->drains, 1) != 1)
+		return;
+	life->draining = false;
+	if (life->pausing) {
+		life->pausing = false;
+		pause_done(life);
+	} else {
+		finished(m);
+	}
+}
+
+enum machine_state machine_state(const struct machine *m)
+{
+	const struct machine_life *life = container_of(m, const struct machine_life, m);
+
+	if (m->end == MACHINE_RESET)
+		return MACHINE_STATE_RESETTING;
+	if (m->end != MACHINE_RUNNING)
+		return MACHINE_STATE_ENDING;
+	if (life->pausing)
+		return MACHINE_STATE_PAUSING;
+	return life->paused ? MACHINE_STATE_PAUSED : MACHINE_STATE_RUNNING;
+}
+
+int machine_pause(struct machine *m)
+{
+	struct machine_life *life = life_of(m);
+
+	if (!life->paused) {
+		life->paused = life->pausing = true;
+		machine_pause_vcpus(m);
+		drain(life);
+	}
+	return life->pausing ? -EINPROGRESS : 0;
+}
+
+int machine_resume(struct machine *m)
+{
+	struct machine_life *life = life_of(m);
+
+	if (life->pausing)
+		return -EBUSY;
+	if (!life->paused)
+		return 0;
+	life->paused = false;
+	for (unsigned i = 0; i < life->classes; i++) {
+		if (life->class[i] -> resume)
+			life->class[i]->resume(m);
+	}
+	machine_resume_vcpus(m);
+	return 0;
 }
 
 /* ---- signals: the power button, then the end ---- */
@@ -213,6 +306,7 @@ static int check_classes(const struct machine_config *config)
 		{"viommu", "--viommu", "AMD_IOMMU", config->viommu},
 		{"disk", "--disk", "VIRTIO_BLK", config->disks > 0},
 		{"vfio", "--vfio", "VFIO", config->vfios > 0},
+		{"control", "--ctl", "CTL", config->ctl_path || config->ctl_fd >= 0},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(need); i++) {
@@ -223,30 +317,6 @@ static int check_classes(const struct machine_config *config)
 		}
 	}
 	return 0;
-}
-
-int machine_place(struct machine *m, uint8_t devfn, bool iommu, struct dma_space **ds,
-		  struct msi_sink **sink)
-{
-	int rc = irq_sink_new(m->irq, devfn, iommu, sink);
-
-	if (rc)
-		return rc;
-	if (iommu) {
-		if (m->acpi.iommu.device_count == ARRAY_SIZE(m->acpi.iommu.device))
-			return -ENOSPC;
-		m->acpi.iommu.device[m->acpi.iommu.device_count++] = devfn;
-	}
-	if (!ds)
-		return 0;
-	*ds = &m->identity.ds;
-	return iommu ? m->dma_space_new(m, devfn, ds) : 0;
-}
-
-void machine_unplace(struct machine *m, struct dma_space *ds, bool iommu)
-{
-	if (iommu)
-		m->dma_space_free(ds);
 }
 
 /* ---- boot ---- */
@@ -413,14 +483,9 @@ static void take_apart(struct machine_life *life)
 
 /* ---- counters ---- */
 
-static void print_stat(const char *name, uint64_t value)
+void machine_metrics(struct machine *m, struct metrics *out)
 {
-	dprintf(STDERR_FILENO, "stat %s %llu\n", name, (unsigned long long)value);
-}
-
-static void print_stats(struct machine_life *life)
-{
-	struct machine *m = &life->m;
+	struct machine_life *life = life_of(m);
 	struct event_loop_stats loop;
 	struct irq_stats irq;
 	uint64_t mmio = 0, pio = 0, other = 0;
@@ -430,21 +495,30 @@ static void print_stats(struct machine_life *life)
 		pio += m->vcpu[i].exits_pio;
 		other += m->vcpu[i].exits_other;
 	}
-	print_stat("vcpu.exits_mmio", mmio);
-	print_stat("vcpu.exits_pio", pio);
-	print_stat("vcpu.exits_other", other);
+	metric_counter(out, "vcpu.exits_mmio", NULL, mmio);
+	metric_counter(out, "vcpu.exits_pio", NULL, pio);
+	metric_counter(out, "vcpu.exits_other", NULL, other);
 	event_loop_stats(m->loop, &loop);
-	print_stat("loop.wakeups", loop.wakeups);
-	print_stat("loop.submissions", loop.submissions);
-	print_stat("loop.completions", loop.completions);
+	metric_counter(out, "loop.wakeups", NULL, loop.wakeups);
+	metric_counter(out, "loop.submissions", NULL, loop.submissions);
+	metric_counter(out, "loop.completions", NULL, loop.completions);
 	irq_stats(m->irq, &irq);
-	print_stat("irq.messages", irq.messages);
-	print_stat("irq.refused", irq.refused);
-	print_stat("irq.route_updates", irq.route_updates);
+	metric_counter(out, "irq.messages", NULL, irq.messages);
+	metric_counter(out, "irq.refused", NULL, irq.refused);
+	metric_counter(out, "irq.route_updates", NULL, irq.route_updates);
 	for (unsigned i = 0; i < life->classes; i++) {
 		if (life->class[i] -> stats)
-			life->class[i]->stats(m, print_stat);
+			life->class[i]->stats(m, out);
 	}
+}
+
+static void print_stats(struct machine *m)
+{
+	struct metrics metrics = {0};
+
+	machine_metrics(m, &metrics);
+	metrics_print(&metrics);
+	metrics_free(&metrics);
 }
 
 static int exit_status(int end)
@@ -492,7 +566,8 @@ int machine_run(struct machine_config *config)
 		log_error("the event loop broke: %s", strerror(-rc));
 		m->end = MACHINE_FAILED;
 	}
-	machine_resume_vcpus(m); /* those that wait see that the end has come */
+	while (m->pausing)
+		machine_resume_vcpus(m); /* those that wait see that the end has come */
 	status = exit_status(m->end);
 	for (unsigned i = 0; i < config->cpus; i++) {
 		if (m->vcpu[i].started) {
@@ -502,7 +577,7 @@ int machine_run(struct machine_config *config)
 		}
 	}
 	if (config->stats && m->irq && m->loop)
-		print_stats(life);
+		print_stats(m);
 	take_apart(life);
 	free(life);
 	return status;

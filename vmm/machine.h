@@ -30,6 +30,8 @@
 
 #define MACHINE_CPUS_MAX    1024
 #define MACHINE_DEVICES_MAX 28
+#define MACHINE_SLOTS	    32u
+#define MACHINE_ID_SIZE	    32u
 
 /* Guest physical address map below 4 GiB; RAM above it starts at 4 GiB. */
 #define MACHINE_LOW_RAM_END  UINT64_C(0xc0000000)
@@ -62,13 +64,14 @@ enum viommu_features { VIOMMU_FEATURES_BASIC, VIOMMU_FEATURES_V2, VIOMMU_FEATURE
 enum viommu_accel { VIOMMU_ACCEL_AUTO, VIOMMU_ACCEL_HW, VIOMMU_ACCEL_SOFT };
 
 struct disk_config {
-	char *path;
+	char *path, *id;
 	bool readonly, iommu;
 };
 
 struct vfio_config {
 	char *path; /* or NULL with fd >= 0 */
 	int fd;
+	char *id;
 	bool iommu;
 };
 
@@ -91,9 +94,11 @@ struct machine_config {
 	enum serial_kind serial;
 	char *serial_path;
 	bool guest_fdt;
-	bool stats; /* print the counters at the end */
 	bool trace_viommu;
 	char *trace_viommu_path; /* NULL: standard error */
+	char *ctl_path;		 /* control socket, or NULL */
+	int ctl_fd;		 /* the same as a listening descriptor, or -1 */
+	bool stats;		 /* print the counters at the end */
 };
 
 /* Defaults from Kconfig. */
@@ -170,6 +175,7 @@ void irq_stats(const struct irq *irq, struct irq_stats *stats);
 /* ---- vCPUs ---- */
 
 struct machine;
+struct metrics;
 struct vcpu_reset_state;
 
 struct vcpu {
@@ -196,8 +202,8 @@ void vcpu_kick(struct vcpu *vcpu);
 
 /*
  * Returns when no vCPU is in guest code and none has an instruction half done; they stay so until
- * machine_resume_vcpus(). Not nested, not from a vCPU thread, and with no lock held that a bus
- * handler takes. A paused vCPU looks at m->end again when it is resumed.
+ * as many machine_resume_vcpus(). Loop thread, and with no lock held that a bus handler takes. A
+ * paused vCPU looks at m->end again when it is resumed.
  */
 void machine_pause_vcpus(struct machine *m);
 void machine_resume_vcpus(struct machine *m);
@@ -234,8 +240,26 @@ struct device_class {
 	/* Loop thread: begin to finish what is in flight, call machine_drained() when nothing is.
 	 * NULL: never has any. */
 	void (*drain)(struct machine *m);
-	/* Print counters, one line each. May be NULL. */
-	void (*stats)(struct machine *m, void (*line)(const char *name, uint64_t value));
+	/* Loop thread: serve again after a drain that no reset followed. May be NULL. */
+	void (*resume)(struct machine *m);
+	/* Loop thread, or the loop has stopped. May be NULL. */
+	void (*stats)(struct machine *m, struct metrics *out);
+};
+
+/* A device that the user can name. Loop thread. */
+struct machine_device {
+	struct machine_device *next;
+	const struct device_class *class;
+	char id[MACHINE_ID_SIZE];
+	const char *what; /* file or node; the class's */
+	uint8_t devfn;
+	bool iommu;
+};
+
+/* Who is told what comes of requests. */
+struct machine_watcher {
+	void (*paused)(void *opaque);
+	void *opaque;
 };
 
 #define DEVICE_CLASS(symbol) SECTION_ENTRY(struct device_class, device_classes, symbol)
@@ -260,13 +284,17 @@ struct machine {
 	int (*dma_space_new)(struct machine *m, uint16_t devid, struct dma_space **ds);
 	void (*dma_space_free)(struct dma_space *ds);
 	struct iommufd *iommufd_soft, *iommufd_kernel;
-	_Atomic int end; /* enum machine_end */
+	struct machine_device *devices; /* in order of creation */
+	struct msi_sink *slot_sink[MACHINE_SLOTS];
+	struct intx_line *slot_line[MACHINE_SLOTS];
+	const struct machine_watcher *watcher; /* or NULL */
+	_Atomic int end;		       /* enum machine_end */
 	atomic_uint drains;
 	pthread_mutex_t pause_lock;
 	pthread_cond_t pause_cond;
 	unsigned vcpus_running; /* inside vcpu_thread() */
 	unsigned vcpus_paused;
-	bool pausing;
+	unsigned pausing; /* how many want them to stand still */
 	void *private[8]; /* per device class, index by class order */
 };
 
@@ -289,6 +317,41 @@ static inline bool machine_ending(const struct machine *m)
 bool machine_finish(struct machine *m, enum machine_end end);
 /* A class's drain() has finished. Loop thread. */
 void machine_drained(struct machine *m);
+
+enum machine_state {
+	MACHINE_STATE_RUNNING,
+	MACHINE_STATE_PAUSING, /* vCPUs stand still, devices finish what is in flight */
+	MACHINE_STATE_PAUSED,
+	MACHINE_STATE_RESETTING,
+	MACHINE_STATE_ENDING,
+	MACHINE_STATES,
+};
+
+/* The rest of this part: loop thread. */
+enum machine_state machine_state(const struct machine *m);
+/*
+ * Stop vCPUs and device work until machine_resume(). 0: so it is; -EINPROGRESS: the watcher is told
+ * when it is. An assigned device may still write to guest memory: only its driver can stop that.
+ */
+int machine_pause(struct machine *m);
+/* -EBUSY while a pause is under way. */
+int machine_resume(struct machine *m);
+void machine_metrics(struct machine *m, struct metrics *out);
+
+/*
+ * Give DEV its class, its id (ID, or one of the class's name and a number where ID is NULL) and a
+ * free slot. 0 or -errno after saying why with WHAT, an option's name.
+ */
+int machine_device_init(struct machine *m, struct machine_device *dev,
+			const struct device_class *class, const char *id, bool iommu);
+/* From now on it is found by its id. */
+void machine_device_publish(struct machine *m, struct machine_device *dev);
+void machine_device_withdraw(struct machine *m, struct machine_device *dev);
+struct machine_device *machine_device_find(struct machine *m, const char *id);
+/* Letters, digits, "-", "_" and ".", beginning with a letter, shorter than MACHINE_ID_SIZE. */
+bool machine_id_good(const char *id);
+/* The end of its interrupt line for the device in SLOT; as machine_place() one for all times. */
+int machine_slot_line(struct machine *m, unsigned slot, struct intx_line **line);
 /*
  * A device's place behind the vIOMMU or beside it: its view of memory (DS may be NULL) and its
  * message sink. IOMMU asks for translation; the tables that describe the IOMMU then name the

@@ -11,6 +11,7 @@ void machine_config_init(struct machine_config *config)
 		.memory = CONFIG_DEFAULT_MEMORY_MIB * MIB,
 		.cpus = 1,
 		.iommufd_fd = -1,
+		.ctl_fd = -1,
 		.viommu_command_nr = CONFIG_VIOMMU_COMMAND_NR,
 		.cmdline = strdup(CONFIG_DEFAULT_CMDLINE),
 	};
@@ -18,10 +19,15 @@ void machine_config_init(struct machine_config *config)
 
 void machine_config_free(struct machine_config *config)
 {
-	for (unsigned i = 0; i < config->disks; i++)
+	for (unsigned i = 0; i < config->disks; i++) {
 		free(config->disk[i].path);
-	for (unsigned i = 0; i < config->vfios; i++)
+		free(config->disk[i].id);
+	}
+	for (unsigned i = 0; i < config->vfios; i++) {
 		free(config->vfio[i].path);
+		free(config->vfio[i].id);
+	}
+	free(config->ctl_path);
 	free(config->kernel);
 	free(config->initrd);
 	free(config->cmdline);

@@ -76,17 +76,8 @@ int config_set_string(char **field, const char *text)
 
 /* ---- "value,key=value,key=value" ---- */
 
-struct key {
-	const char *name;
-	int (*set)(void *target, const char *value);
-};
-
-/*
- * WHAT names the option in messages. BARE takes a leading part without "="; NULL where there must
- * be none.
- */
-static int parse_keys(const char *what, const char *text, void *target, const struct key *keys,
-		      int (*bare)(void *target, const char *value))
+int parse_keys(const char *what, const char *text, void *target, const struct option_key *keys,
+	       int (*bare)(void *target, const char *value))
 {
 	char *copy = strdup(text), *rest = copy, *part;
 	bool first = true;
@@ -94,7 +85,7 @@ static int parse_keys(const char *what, const char *text, void *target, const st
 
 	while (!rc && (part = strsep(&rest, ","))) {
 		char *value = strchr(part, '=');
-		const struct key *key = keys;
+		const struct option_key *key = keys;
 
 		if (first && !value && bare) {
 			rc = bare(target, part);
@@ -123,99 +114,6 @@ static int parse_keys(const char *what, const char *text, void *target, const st
 		}
 	}
 	free(copy);
-	return rc;
-}
-
-/* ---- disks and assigned devices ---- */
-
-static int disk_path(void *target, const char *value)
-{
-	struct disk_config *disk = target;
-
-	return *value ? config_set_string(&disk->path, value) : -EINVAL;
-}
-
-static int disk_readonly(void *target, const char *value)
-{
-	return parse_switch(value, &((struct disk_config *)target)->readonly);
-}
-
-static int disk_iommu(void *target, const char *value)
-{
-	return parse_switch(value, &((struct disk_config *)target)->iommu);
-}
-
-int config_add_disk(struct machine_config *config, const char *text)
-{
-	static const struct key keys[] = {
-		{"path", disk_path}, {"readonly", disk_readonly}, {"iommu", disk_iommu}, {0}};
-	struct disk_config *disk;
-	int rc;
-
-	if (config->disks == MACHINE_DEVICES_MAX) {
-		log_error("--disk %s: there are already %u disks", text, config->disks);
-		return -EINVAL;
-	}
-	disk = &config->disk[config->disks];
-	*disk = (struct disk_config){0};
-	rc = parse_keys("disk", text, disk, keys, NULL);
-	if (!rc && !disk->path) {
-		log_error("--disk %s: path=FILE is missing", text);
-		rc = -EINVAL;
-	}
-	if (rc)
-		free(disk->path);
-	else
-		config->disks++;
-	return rc;
-}
-
-static int vfio_path(void *target, const char *value)
-{
-	struct vfio_config *vfio = target;
-
-	return *value ? config_set_string(&vfio->path, value) : -EINVAL;
-}
-
-static int vfio_fd(void *target, const char *value)
-{
-	uint64_t fd;
-	int rc = parse_number(value, INT32_MAX, &fd);
-
-	if (!rc)
-		((struct vfio_config *)target)->fd = (int)fd;
-	return rc;
-}
-
-static int vfio_iommu(void *target, const char *value)
-{
-	return parse_switch(value, &((struct vfio_config *)target)->iommu);
-}
-
-int config_add_vfio(struct machine_config *config, const char *text)
-{
-	static const struct key keys[] = {
-		{"path", vfio_path}, {"fd", vfio_fd}, {"iommu", vfio_iommu}, {0}};
-	struct vfio_config *vfio;
-	int rc;
-
-	if (config->vfios == MACHINE_DEVICES_MAX) {
-		log_error("--vfio %s: there are already %u assigned devices", text, config->vfios);
-		return -EINVAL;
-	}
-	vfio = &config->vfio[config->vfios];
-	*vfio = (struct vfio_config){.fd = -1};
-	rc = parse_keys("vfio", text, vfio, keys, vfio_path);
-	if (!rc && !vfio->path == (vfio->fd < 0)) {
-		log_error("--vfio %s: give either a device (BDF, sysfs directory, "
-			  "/dev/vfio/devices/vfioN) or fd=N",
-			  text);
-		rc = -EINVAL;
-	}
-	if (rc)
-		free(vfio->path);
-	else
-		config->vfios++;
 	return rc;
 }
 
@@ -278,7 +176,7 @@ static int viommu_features(void *target, const char *value)
 
 int config_set_viommu(struct machine_config *config, const char *text)
 {
-	static const struct key keys[] = {
+	static const struct option_key keys[] = {
 		{"type", viommu_kind}, {"accel", viommu_accel}, {"features", viommu_features}, {0}};
 	int rc;
 
@@ -303,7 +201,8 @@ static int memory_huge(void *target, const char *value)
 
 int config_set_memory(struct machine_config *config, const char *text)
 {
-	static const struct key keys[] = {{"size", memory_size}, {"hugepages", memory_huge}, {0}};
+	static const struct option_key keys[] = {
+		{"size", memory_size}, {"hugepages", memory_huge}, {0}};
 	int rc = parse_keys("memory", text, config, keys, memory_size);
 
 	if (rc == -EINVAL || rc == -ERANGE || config->memory < 2 * MIB ||
@@ -382,7 +281,7 @@ static int iommufd_kind(void *target, const char *value)
 
 int config_set_iommufd(struct machine_config *config, const char *text)
 {
-	static const struct key keys[] = {{"fd", iommufd_fd_key}, {0}};
+	static const struct option_key keys[] = {{"fd", iommufd_fd_key}, {0}};
 
 	return parse_keys("iommufd", text, config, keys, iommufd_kind) ? -EINVAL : 0;
 }
@@ -424,6 +323,21 @@ static int set_command_nr(struct machine_config *config, const char *value)
 	return 0;
 }
 
+static int set_ctl(struct machine_config *config, const char *value)
+{
+	uint64_t fd;
+
+	config->ctl_fd = -1;
+	if (strncmp(value, "fd=", 3) != 0)
+		return *value ? config_set_string(&config->ctl_path, value) : -EINVAL;
+	if (parse_number(value + 3, INT32_MAX, &fd)) {
+		log_error("--ctl %s: give the number of a listening socket", value);
+		return -EINVAL;
+	}
+	config->ctl_fd = (int)fd;
+	return 0;
+}
+
 static int set_stats(struct machine_config *config, const char *value)
 {
 	(void)value;
@@ -450,9 +364,9 @@ const struct option_def run_options[] = {
 	{"cmdline", "TEXT", "Kernel command line", set_cmdline},
 	{"memory", "SIZE[,hugepages=on]", "Guest memory (512M, 4G)", config_set_memory},
 	{"cpus", "N", "Virtual CPUs", config_set_cpus},
-	{"disk", "path=FILE[,readonly=on][,iommu=on]", "A virtio block device; may be repeated",
-	 config_add_disk},
-	{"vfio", "DEVICE|fd=N[,iommu=on]",
+	{"disk", "path=FILE[,readonly=on][,iommu=on][,id=NAME]",
+	 "A virtio block device; may be repeated", config_add_disk},
+	{"vfio", "DEVICE|fd=N[,iommu=on][,id=NAME]",
 	 "Assign a PCI device: BDF, sysfs directory or /dev/vfio/devices/vfioN; may be repeated",
 	 config_add_vfio},
 	{"viommu", "amd[,accel=auto|hw|soft][,features=basic|v2|full]",
@@ -470,6 +384,7 @@ const struct option_def run_options[] = {
 	{"trace", "viommu[=FILE]",
 	 "Write each VIOMMU_COMMAND, and at the end how long they took, to FILE or standard error",
 	 config_set_trace},
+	{"ctl", "PATH|fd=N", "Control socket, see postern ctl; fd passes a listening one", set_ctl},
 	{"stats", NULL, "Print counters when the machine ends", set_stats},
 	{"log-level", "error|warning|info|debug", "What to say on standard error", set_log_level},
 	{"help", NULL, "Show this text", NULL},

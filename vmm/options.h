@@ -33,6 +33,18 @@ int parse_switch(const char *text, bool *value);
 /* An unsigned number, decimal or 0x, at most MAX. */
 int parse_number(const char *text, uint64_t max, uint64_t *value);
 
+struct option_key {
+	const char *name;
+	int (*set)(void *target, const char *value);
+};
+
+/*
+ * "value,key=value,key=value" into TARGET. WHAT names the option in messages. KEYS ends with a NULL
+ * name; BARE takes a leading part without "="; NULL where there must be none.
+ */
+int parse_keys(const char *what, const char *text, void *target, const struct option_key *keys,
+	       int (*bare)(void *target, const char *value));
+
 /* What both the command line and a machine file set. Each says what is wrong and returns -EINVAL.
  */
 int config_add_disk(struct machine_config *config, const char *text);

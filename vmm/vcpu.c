@@ -258,9 +258,10 @@ static void pause_if_asked(struct vcpu *vcpu)
 void machine_pause_vcpus(struct machine *m)
 {
 	pthread_mutex_lock(&m->pause_lock);
-	m->pausing = true;
-	for (unsigned i = 0; i < m->config->cpus; i++)
-		vcpu_kick(&m->vcpu[i]);
+	if (!m->pausing++) {
+		for (unsigned i = 0; i < m->config->cpus; i++)
+			vcpu_kick(&m->vcpu[i]);
+	}
 	/* A thread that has yet to begin sees `pausing` before it runs guest code. */
 	while (m->vcpus_paused < m->vcpus_running)
 		pthread_cond_wait(&m->pause_cond, &m->pause_lock);
@@ -270,8 +271,8 @@ void machine_pause_vcpus(struct machine *m)
 void machine_resume_vcpus(struct machine *m)
 {
 	pthread_mutex_lock(&m->pause_lock);
-	m->pausing = false;
-	pthread_cond_broadcast(&m->pause_cond);
+	if (m->pausing && !--m->pausing)
+		pthread_cond_broadcast(&m->pause_cond);
 	pthread_mutex_unlock(&m->pause_lock);
 }
 

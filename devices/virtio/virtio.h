@@ -44,6 +44,8 @@ int virtio_blk_new(const struct virtio_env *env, const struct virtio_blk_config 
 void virtio_blk_free(struct virtio_blk *blk);
 /* Stop taking requests; runs DONE on the loop's thread once nothing is in flight. Loop thread. */
 void virtio_blk_drain(struct virtio_blk *blk, void (*done)(void *opaque), void *opaque);
+/* Take requests again after a drain. Loop thread. */
+void virtio_blk_resume(struct virtio_blk *blk);
 bool virtio_blk_idle(const struct virtio_blk *blk);
 
 struct virtio_blk_stats {

@@ -420,6 +420,11 @@ void virtio_blk_drain(struct virtio_blk *blk, void (*done)(void *opaque), void *
 	virtio_pci_drain(&blk->vp, done, opaque);
 }
 
+void virtio_blk_resume(struct virtio_blk *blk)
+{
+	virtio_pci_resume(&blk->vp);
+}
+
 bool virtio_blk_idle(const struct virtio_blk *blk)
 {
 	return virtio_pci_idle(&blk->vp);

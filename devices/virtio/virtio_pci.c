@@ -259,6 +259,14 @@ void virtio_pci_drain(struct virtio_pci *vp, void (*done)(void *opaque), void *o
 		report_drained(vp);
 }
 
+void virtio_pci_resume(struct virtio_pci *vp)
+{
+	if (!atomic_exchange(&vp->draining, false))
+		return;
+	for (unsigned i = 0; i < vp->config.queues; i++)
+		queue_serve(vp, i);
+}
+
 bool virtio_pci_idle(const struct virtio_pci *vp)
 {
 	return !vp->in_flight;

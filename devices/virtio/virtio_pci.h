@@ -83,7 +83,7 @@ struct virtio_pci {
 	struct event_work state;   /* activate or reset */
 	struct event_work signals; /* interrupts of a batch of completions */
 	bool serving;		   /* loop thread */
-	atomic_bool draining;	   /* until a machine reset */
+	atomic_bool draining;	   /* until a machine reset or virtio_pci_resume() */
 	void (*drained)(void *opaque);
 	void *drained_opaque;
 	atomic_uint in_flight;
@@ -106,6 +106,8 @@ bool virtio_pci_has(const struct virtio_pci *vp, unsigned feature);
 /* Return a chain; the interrupt follows with those of its batch. */
 void virtio_pci_push(struct virtio_pci *vp, unsigned q, uint16_t head, uint32_t written);
 void virtio_pci_drain(struct virtio_pci *vp, void (*done)(void *opaque), void *opaque);
+/* After a drain: take requests again, those first that came meanwhile. */
+void virtio_pci_resume(struct virtio_pci *vp);
 bool virtio_pci_idle(const struct virtio_pci *vp);
 
 /* ---- between virtio_pci.c (device side) and virtio_pci_regs.c (guest side) ---- */

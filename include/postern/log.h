@@ -15,6 +15,7 @@
 #define POSTERN_LOG_H
 
 #include <stdatomic.h>
+#include <stddef.h>
 
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 
@@ -27,6 +28,12 @@ int log_level_parse(const char *text, enum log_level *level);
 
 void log_message(enum log_level level, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
+
+/*
+ * From now on the calling thread's first error is also put into BUF of SIZE bytes, without prefix:
+ * for whoever has asked from elsewhere than the standard error. NULL ends it.
+ */
+void log_capture(char *buf, size_t size);
 
 #define log_error(...)	 log_message(LOG_LEVEL_ERROR, __VA_ARGS__)
 #define log_warning(...) log_message(LOG_LEVEL_WARNING, __VA_ARGS__)

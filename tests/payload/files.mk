@@ -5,6 +5,8 @@ payload_dir := $(O)/tests/payload
 payload_programs := $(addprefix $(payload_dir)/,test_access test_interrupts test_run)
 payload_tests := $(payload_programs) $(payload_dir)/test_hostile $(payload_dir)/test_terminal \
 	$(payload_dir)/test_cpus
+payload_tests := $(payload_programs) $(payload_dir)/test_hostile $(payload_dir)/test_terminal $(payload_dir)/test_control
+payload_tests += $(payload_programs) $(payload_dir)/test_hostile
 
 $(payload_dir)/agent.bin: tests/payload/agent.S tests/payload/agent.h
 	$(say) AS $<
@@ -42,6 +44,10 @@ $(payload_kernels:=.elf): %.elf: tests/payload/pvh.S %.bin
 
 $(payload_dir)/test_hostile: tests/payload/hostile.sh $(payload_dir)/garbage.elf $(O)/postern
 	$(Q)printf '#!/bin/sh\nO=%s exec tests/payload/hostile.sh\n' '$(O)' >$@
+	$(Q)chmod +x $@
+
+$(payload_dir)/test_control: tests/payload/control.sh $(payload_dir)/garbage.elf $(O)/postern
+	$(Q)printf '#!/bin/sh\nO=%s exec tests/payload/control.sh\n' '$(O)' >$@
 	$(Q)chmod +x $@
 
 $(payload_dir)/test_terminal: tests/payload/terminal.py $(payload_dir)/garbage.elf $(O)/postern

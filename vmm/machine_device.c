@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Devices that the user can name, and their places on the guest's bus. */
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "vmm/machine.h"
+
+/* ---- names ---- */
+
+bool machine_id_good(const char *id)
+{
+	size_t len = strlen(id);
+
+	if (!len || len >= MACHINE_ID_SIZE || !isalpha((unsigned char)*id))
+		return false;
+	for (; *id; id++) {
+		if (!isalnum((unsigned char)*id) && !strchr("-_.", *id))
+			return false;
+	}
+	return true;
+}
+
+struct machine_device *machine_device_find(struct machine *m, const char *id)
+{
+	struct machine_device *dev = m->devices;
+
+	while (dev && strcmp(dev->id, id) != 0)
+		dev = dev->next;
+	return dev;
+}
+
+static int take_id(struct machine *m, struct machine_device *dev, const char *id)
+{
+	unsigned n = 0;
+
+	if (!id) {
+		do {
+			snprintf(dev->id, sizeof(dev->id), "%s%u", dev->class->name, n++);
+		} while (machine_device_find(m, dev->id));
+		return 0;
+	}
+	if (machine_device_find(m, id)) {
+		log_error("--%s id=%s: there is a device of this name", dev->class->name, id);
+		return -EEXIST;
+	}
+	snprintf(dev->id, sizeof(dev->id), "%s", id);
+	return 0;
+}
+
+int machine_device_init(struct machine *m, struct machine_device *dev,
+			const struct device_class *class, const char *id, bool iommu)
+{
+	int slot;
+
+	*dev = (struct machine_device){.class = class, .iommu = iommu};
+	slot = pci_root_free_slot(m->root, MACHINE_SLOT_FIRST);
+	if (slot < 0) {
+		log_error("--%s: no free PCI slot", class->name);
+		return slot;
+	}
+	dev->devfn = PCI_DEVFN((unsigned)slot, 0);
+	return take_id(m, dev, id);
+}
+
+void machine_device_publish(struct machine *m, struct machine_device *dev)
+{
+	struct machine_device **at = &m->devices;
+
+	while (*at)
+		at = &(*at)->next;
+	dev->next = NULL;
+	*at = dev;
+}
+
+void machine_device_withdraw(struct machine *m, struct machine_device *dev)
+{
+	struct machine_device **at = &m->devices;
+
+	while (*at && *at != dev)
+		at = &(*at)->next;
+	if (*at)
+		*at = dev->next;
+}
+
+/* ---- places ---- */
+
+/* A slot's sink and line are freed with the machine, and serve whatever comes into the slot. */
+static int slot_sink(struct machine *m, uint8_t devfn, bool iommu, struct msi_sink **sink)
+{
+	struct msi_sink **kept = &m->slot_sink[devfn >> 3];
+	int rc = *kept ? 0 : irq_sink_new(m->irq, devfn, iommu, kept);
+
+	*sink = *kept;
+	return rc;
+}
+
+int machine_place(struct machine *m, uint8_t devfn, bool iommu, struct dma_space **ds,
+		  struct msi_sink **sink)
+{
+	int rc = slot_sink(m, devfn, iommu, sink);
+
+	if (rc)
+		return rc;
+	if (iommu) {
+		if (m->acpi.iommu.device_count == ARRAY_SIZE(m->acpi.iommu.device))
+			return -ENOSPC;
+		m->acpi.iommu.device[m->acpi.iommu.device_count++] = devfn;
+	}
+	if (!ds)
+		return 0;
+	*ds = &m->identity.ds;
+	return iommu ? m->dma_space_new(m, devfn, ds) : 0;
+}
+
+void machine_unplace(struct machine *m, struct dma_space *ds, bool iommu)
+{
+	if (iommu)
+		m->dma_space_free(ds);
+}
+
+int machine_slot_line(struct machine *m, unsigned slot, struct intx_line **line)
+{
+	struct intx_line **kept = &m->slot_line[slot];
+	int rc = *kept ? 0 : ioapic_line_new(m->ioapic, guest_intx_gsi(&m->acpi, slot), kept);
+
+	*line = *kept;
+	return rc;
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Devices as the command line, a machine file and the control socket name them. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "vmm/machine.h"
+#include "vmm/options.h"
+
+static int disk_path(void *target, const char *value)
+{
+	struct disk_config *disk = target;
+
+	return *value ? config_set_string(&disk->path, value) : -EINVAL;
+}
+
+static int disk_readonly(void *target, const char *value)
+{
+	return parse_switch(value, &((struct disk_config *)target)->readonly);
+}
+
+static int disk_iommu(void *target, const char *value)
+{
+	return parse_switch(value, &((struct disk_config *)target)->iommu);
+}
+
+static int take_id(char **id, const char *value)
+{
+	return machine_id_good(value) ? config_set_string(id, value) : -EINVAL;
+}
+
+static int disk_id(void *target, const char *value)
+{
+	return take_id(&((struct disk_config *)target)->id, value);
+}
+
+int config_add_disk(struct machine_config *config, const char *text)
+{
+	static const struct option_key keys[] = {{"path", disk_path},
+						 {"readonly", disk_readonly},
+						 {"iommu", disk_iommu},
+						 {"id", disk_id},
+						 {0}};
+	struct disk_config *disk;
+	int rc;
+
+	if (config->disks == MACHINE_DEVICES_MAX) {
+		log_error("--disk %s: there are already %u disks", text, config->disks);
+		return -EINVAL;
+	}
+	disk = &config->disk[config->disks];
+	*disk = (struct disk_config){0};
+	rc = parse_keys("disk", text, disk, keys, NULL);
+	if (!rc && !disk->path) {
+		log_error("--disk %s: path=FILE is missing", text);
+		rc = -EINVAL;
+	}
+	if (rc) {
+		free(disk->path);
+		free(disk->id);
+	} else {
+		config->disks++;
+	}
+	return rc;
+}
+
+static int vfio_path(void *target, const char *value)
+{
+	struct vfio_config *vfio = target;
+
+	return *value ? config_set_string(&vfio->path, value) : -EINVAL;
+}
+
+static int vfio_fd(void *target, const char *value)
+{
+	uint64_t fd;
+	int rc = parse_number(value, INT32_MAX, &fd);
+
+	if (!rc)
+		((struct vfio_config *)target)->fd = (int)fd;
+	return rc;
+}
+
+static int vfio_iommu(void *target, const char *value)
+{
+	return parse_switch(value, &((struct vfio_config *)target)->iommu);
+}
+
+static int vfio_id(void *target, const char *value)
+{
+	return take_id(&((struct vfio_config *)target)->id, value);
+}
+
+int config_add_vfio(struct machine_config *config, const char *text)
+{
+	static const struct option_key keys[] = {
+		{"path", vfio_path}, {"fd", vfio_fd}, {"iommu", vfio_iommu}, {"id", vfio_id}, {0}};
+	struct vfio_config *vfio;
+	int rc;
+
+	if (config->vfios == MACHINE_DEVICES_MAX) {
+		log_error("--vfio %s: there are already %u assigned devices", text, config->vfios);
+		return -EINVAL;
+	}
+	vfio = &config->vfio[config->vfios];
+	*vfio = (struct vfio_config){.fd = -1};
+	rc = parse_keys("vfio", text, vfio, keys, vfio_path);
+	if (!rc && !vfio->path == (vfio->fd < 0)) {
+		log_error("--vfio %s: give either a device (BDF, sysfs directory, "
+			  "/dev/vfio/devices/vfioN) or fd=N",
+			  text);
+		rc = -EINVAL;
+	}
+	if (rc) {
+		free(vfio->path);
+		free(vfio->id);
+	} else {
+		config->vfios++;
+	}
+	return rc;
+}
