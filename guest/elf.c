@@ -147,7 +147,7 @@ static int elf_check_segments(const struct image *image, const struct guest_memo
 static bool elf_covers(const Elf64_Phdr *ph, unsigned count, uint64_t address)
 {
 	for (unsigned i = 0; i < count; i++)
-		if (ph[i].p_type == PT_LOAD && address >= ph[i].p_paddr &&
+		if (ph[i].p_type == PT_LOAD && ph[i].p_memsz && address >= ph[i].p_paddr &&
 		    address - ph[i].p_paddr < ph[i].p_filesz)
 			return true;
 	return false;

@@ -296,6 +296,9 @@ Test(loader, elf_hostile)
 	REFUSED(ph[1].p_paddr = LOAD - DATA_SIZE + 1);
 	REFUSED(ph[0].p_type = ph[1].p_type = PT_NULL);
 	REFUSED(ph[2].p_type = PT_NULL);
+	/* Bytes of the file that take no memory hold no entry. */
+	REFUSED((ph[1].p_paddr = LOAD, ph[1].p_filesz = TEXT_SIZE, ph[1].p_memsz = 0,
+		 ph[0].p_paddr = LOAD + 0x8000));
 	REFUSED(ph[2].p_offset = UINT64_MAX - 4);
 	REFUSED(ph[2].p_filesz = UINT64_MAX);
 	REFUSED(ph[2].p_filesz = 64 * KIB + 1);
