@@ -70,6 +70,14 @@ static int vfio_path(void *target, const char *value)
 	return *value ? config_set_string(&vfio->path, value) : -EINVAL;
 }
 
+static int vfio_device(void *target, const char *value)
+{
+	if (*value)
+		return vfio_path(target, value);
+	log_error("--vfio: the name of the device is empty");
+	return -EPERM; /* said already */
+}
+
 static int vfio_fd(void *target, const char *value)
 {
 	uint64_t fd;
@@ -103,7 +111,7 @@ int config_add_vfio(struct machine_config *config, const char *text)
 	}
 	vfio = &config->vfio[config->vfios];
 	*vfio = (struct vfio_config){.fd = -1};
-	rc = parse_keys("vfio", text, vfio, keys, vfio_path);
+	rc = parse_keys("vfio", text, vfio, keys, vfio_device);
 	if (!rc && !vfio->path == (vfio->fd < 0)) {
 		log_error("--vfio %s: give either a device (BDF, sysfs directory, "
 			  "/dev/vfio/devices/vfioN) or fd=N",
@@ -116,5 +124,5 @@ int config_add_vfio(struct machine_config *config, const char *text)
 	} else {
 		config->vfios++;
 	}
-	return rc;
+	return rc == -EPERM ? -EINVAL : rc;
 }

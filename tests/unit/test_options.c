@@ -5,6 +5,8 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "vmm/machine.h"
 #include "vmm/options.h"
@@ -87,8 +89,26 @@ Test(options, a_whole_command_line)
 	machine_config_free(&c);
 }
 
+/* What was written to standard error since the last call. */
+static long said(void)
+{
+	static long before;
+	long end = lseek(STDERR_FILENO, 0, SEEK_END), now = end - before;
+
+	before = end;
+	return now;
+}
+
+static void stderr_to_memory(void)
+{
+	int fd = memfd_create("stderr", MFD_CLOEXEC);
+
+	cr_assert_eq(dup2(fd, STDERR_FILENO), STDERR_FILENO);
+	close(fd);
+}
+
 /* Every refusal is one line that names the option. */
-Test(options, refusals, .init = cr_redirect_stderr)
+Test(options, refusals, .init = stderr_to_memory)
 {
 	static const char *const cases[][6] = {
 		{"--memory", "512M"},			      /* no kernel */
@@ -111,6 +131,8 @@ Test(options, refusals, .init = cr_redirect_stderr)
 		{"--kernel", "k", "--vfio", "00:03.0,fd=3"},
 		{"--kernel", "k", "--vfio", "fd=-3"},
 		{"--kernel", "k", "--vfio", "00:03.0,iommu=on"}, /* no vIOMMU */
+		{"--kernel", "k", "--vfio", ""},
+		{"--kernel", "k", "--vfio", ",fd=3"},
 		{"--kernel", "k", "--viommu", "intel"},
 		{"--kernel", "k", "--viommu", "amd,accel=warp"},
 		{"--kernel", "k", "--viommu", "amd,features=v3"},
@@ -129,6 +151,7 @@ Test(options, refusals, .init = cr_redirect_stderr)
 
 		cr_expect_eq(parse(&c, cases[i]), -EINVAL, "case %zu: %s %s", i, cases[i][2],
 			     cases[i][3]);
+		cr_expect_gt(said(), 0, "case %zu: refused without a word", i);
 		machine_config_free(&c);
 	}
 }
