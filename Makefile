@@ -6,6 +6,7 @@
 # make check-fast          unit, payload and conformance tests with the present build
 # make check               everything; sets this machine up first
 # make check-long          the same, each test in its longest form (hours)
+# make fuzz TARGET=name    fuzz one target until it is stopped
 # make demo                boot a microVM with an assigned NVMe disk behind a vIOMMU
 # make bench               benchmarks against peers
 # make install             DESTDIR= and prefix= as usual

@@ -60,12 +60,11 @@ static void interrupts_changed(struct amd_iommu_listener *l, uint16_t devid, boo
 
 /* ---- life ---- */
 
-int unit_open(struct unit *u, const struct platform *p)
+int unit_open_features(struct unit *u, const struct platform *p,
+		       const struct amd_iommu_features *features)
 {
 	static const struct pci_windows windows = {
 		.ecam_base = ECAM, .buses = 1, .mem32_base = 0xc0000000, .mem32_size = 0x10000000};
-	const struct amd_iommu_features features = {.efr = AMD_IOMMU_EFR_DEFAULT,
-						    .efr2 = AMD_IOMMU_EFR2_DEFAULT};
 	struct amd_viommu_config config = {
 		.window = WINDOW, .mmio = p->mmio, .devfn = UNIT_ID, .sink = &u->sink};
 	int rc;
@@ -85,9 +84,9 @@ int unit_open(struct unit *u, const struct platform *p)
 	rc = iommufd_open_soft(&u->ctx, p->memory);
 	if (rc)
 		goto err_root;
-	rc = iommufd_soft_set_hw(u->ctx, &features, UNIT_ID);
+	rc = iommufd_soft_set_hw(u->ctx, features, UNIT_ID);
 	if (!rc)
-		rc = viommu_iommufd_port_new(u->ctx, &features, &config.port, &u->engine);
+		rc = viommu_iommufd_port_new(u->ctx, features, &config.port, &u->engine);
 	if (rc)
 		goto err_context;
 	rc = amd_viommu_new(&config, &u->viommu);
@@ -104,6 +103,14 @@ err_context:
 err_root:
 	pci_root_free(u->root);
 	return rc;
+}
+
+int unit_open(struct unit *u, const struct platform *p)
+{
+	const struct amd_iommu_features features = {.efr = AMD_IOMMU_EFR_DEFAULT,
+						    .efr2 = AMD_IOMMU_EFR2_DEFAULT};
+
+	return unit_open_features(u, p, &features);
 }
 
 void unit_close(struct unit *u)

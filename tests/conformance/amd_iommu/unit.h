@@ -35,7 +35,9 @@ struct unit {
 	unsigned notes;
 };
 
-/* 0 or -errno. */
+/* With the default features, or others. 0 or -errno. */
+int unit_open_features(struct unit *u, const struct platform *p,
+		       const struct amd_iommu_features *features);
 int unit_open(struct unit *u, const struct platform *p);
 void unit_close(struct unit *u);
 struct dma_space *unit_space(struct unit *u, uint16_t devid);

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What holds of a machine's configuration, wherever it comes from. */
+#ifndef POSTERN_FUZZ_OPTIONS_H
+#define POSTERN_FUZZ_OPTIONS_H
+
+#include <stdio.h>
+
+#include "tests/fuzz/fuzz.h"
+#include "vmm/machine.h"
+#include "vmm/options.h"
+
+static inline void config_check(const struct machine_config *config, bool accepted)
+{
+	require(config->disks <= MACHINE_DEVICES_MAX && config->vfios <= MACHINE_DEVICES_MAX);
+	if (!accepted)
+		return;
+	for (unsigned i = 0; i < config->disks; i++)
+		require(config->disk[i].path && *config->disk[i].path, "disk %u has no path", i);
+	for (unsigned i = 0; i < config->vfios; i++)
+		require(!config->vfio[i].path != (config->vfio[i].fd < 0), "device %u", i);
+	require(config->cpus >= 1 && config->cpus <= MACHINE_CPUS_MAX);
+	require(config->memory && is_aligned(config->memory, GUEST_PAGE_SIZE), "%llu bytes",
+		(unsigned long long)config->memory);
+}
+
+#endif
