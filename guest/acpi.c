@@ -107,11 +107,13 @@ static void mcfg_build(struct aml *aml, const struct guest_acpi *acpi)
 	size_t table = acpi_table_begin(aml, "MCFG", 1);
 
 	aml_value(aml, 0, 8);
-	aml_value(aml, acpi->ecam_base, 8);
-	aml_value(aml, 0, 2); /* segment */
-	aml_value(aml, 0, 1); /* first bus */
-	aml_value(aml, acpi->buses - 1, 1);
-	aml_value(aml, 0, 4);
+	for (unsigned i = 0; i < acpi->segments; i++) {
+		aml_value(aml, acpi->segment[i].ecam_base, 8);
+		aml_value(aml, i, 2);
+		aml_value(aml, 0, 1); /* first bus */
+		aml_value(aml, acpi->segment[i].buses - 1, 1);
+		aml_value(aml, 0, 4);
+	}
 	acpi_table_end(aml, table);
 }
 
@@ -134,21 +136,30 @@ static bool window_ok(uint64_t base, uint64_t size, uint64_t limit)
 	return !size || range_fits(base, size, limit);
 }
 
+static bool segment_ok(const struct guest_segment *s)
+{
+	const struct guest_iommu *iommu = &s->iommu;
+
+	if (!s->buses || s->buses > 256 || !window_ok(s->ecam_base, s->buses * MIB, UINT64_MAX) ||
+	    !window_ok(s->io_base, s->io_size, UINT16_MAX + UINT64_C(1)) ||
+	    !window_ok(s->mem32_base, s->mem32_size, UINT32_MAX + UINT64_C(1)) ||
+	    !window_ok(s->mem64_base, s->mem64_size, UINT64_MAX))
+		return false;
+	return !iommu->present ||
+	       (iommu->window_size && iommu->physical_bits <= 64 && iommu->virtual_bits <= 64 &&
+		iommu->device_count <= GUEST_IOMMU_DEVICES &&
+		window_ok(iommu->window, iommu->window_size, UINT64_MAX));
+}
+
 static int acpi_check(const struct guest_acpi *acpi)
 {
-	if (!acpi->cpus || acpi->cpus > CPUS_MAX || !acpi->buses || acpi->buses > 256 ||
-	    acpi->sleep_type_s5 > 7 || acpi->ioapic_base > UINT32_MAX ||
-	    acpi->acpi_regs_base > UINT16_MAX - 2 ||
-	    !window_ok(acpi->ecam_base, acpi->buses * MIB, UINT64_MAX) ||
-	    !window_ok(acpi->io_base, acpi->io_size, UINT16_MAX + UINT64_C(1)) ||
-	    !window_ok(acpi->mem32_base, acpi->mem32_size, UINT32_MAX + UINT64_C(1)) ||
-	    !window_ok(acpi->mem64_base, acpi->mem64_size, UINT64_MAX))
+	if (!acpi->cpus || acpi->cpus > CPUS_MAX || acpi->sleep_type_s5 > 7 ||
+	    acpi->ioapic_base > UINT32_MAX || acpi->acpi_regs_base > UINT16_MAX - 2 ||
+	    !acpi->segments || acpi->segments > GUEST_SEGMENTS_MAX)
 		return -EINVAL;
-	if (acpi->iommu.present &&
-	    (!acpi->iommu.window_size || acpi->iommu.physical_bits > 64 ||
-	     acpi->iommu.virtual_bits > 64 ||
-	     !window_ok(acpi->iommu.window, acpi->iommu.window_size, UINT64_MAX)))
-		return -EINVAL;
+	for (unsigned i = 0; i < acpi->segments; i++)
+		if (!segment_ok(&acpi->segment[i]))
+			return -EINVAL;
 	return 0;
 }
 
@@ -174,7 +185,7 @@ static void tables_build(struct aml *aml, const struct guest_acpi *acpi)
 	madt_build(aml, acpi);
 	table[count++] = table_next(aml);
 	mcfg_build(aml, acpi);
-	if (acpi->iommu.present) {
+	if (guest_acpi_has_iommu(acpi)) {
 		table[count++] = table_next(aml);
 		ivrs_build(aml, acpi);
 	}
@@ -200,9 +211,9 @@ int guest_acpi_build(const struct guest_acpi *acpi)
 		return -ENOMEM;
 	tables_build(&aml, acpi);
 	if (aml.full) {
-		log_error("ACPI tables: %u processors do not fit into %llu bytes; give the guest "
-			  "fewer",
-			  acpi->cpus, (unsigned long long)aml.size);
+		log_error("ACPI tables: %u processors and %u PCI segments do not fit into %llu "
+			  "bytes; give the guest fewer",
+			  acpi->cpus, acpi->segments, (unsigned long long)aml.size);
 		ret = -E2BIG;
 	} else {
 		ret = guest_memory_write(acpi->memory, GUEST_RSDP, aml.buf, aml.len);

@@ -40,7 +40,8 @@ static const uint8_t osc_body[] = {
 };
 /* clang-format on */
 
-/* _PRT (6.2.13): INTA of each slot of bus 0, straight to the IOAPIC. There are no other pins. */
+/* _PRT (6.2.13): INTA of each slot of bus 0, in every segment, straight to the IOAPIC. There are no
+ * other pins. */
 static void dsdt_interrupts(struct aml *aml, const struct guest_acpi *acpi)
 {
 	size_t table, entry;
@@ -62,24 +63,27 @@ static void dsdt_interrupts(struct aml *aml, const struct guest_acpi *acpi)
 	aml_package_end(aml, table);
 }
 
-static void dsdt_pci_root(struct aml *aml, const struct guest_acpi *acpi)
+static void dsdt_pci_root(struct aml *aml, const struct guest_acpi *acpi, unsigned segment)
 {
-	size_t device = aml_device_begin(aml, "PCI0"), crs, method;
+	const struct guest_segment *s = &acpi->segment[segment];
+	const char name[] = {'P', 'C', 'I', "0123456789ABCDEF"[segment], '\0'};
+	size_t device = aml_device_begin(aml, name), crs, method;
 
 	aml_name_eisaid(aml, "_HID", "PNP0A08");
 	aml_name_eisaid(aml, "_CID", "PNP0A03");
-	aml_name_integer(aml, "_SEG", 0);
+	aml_name_integer(aml, "_SEG", segment);
 	aml_name_integer(aml, "_BBN", 0);
-	aml_name_integer(aml, "_UID", 0);
+	aml_name_integer(aml, "_UID", segment);
 	crs = aml_crs_begin(aml);
-	aml_crs_bus(aml, 0, (uint16_t)(acpi->buses - 1));
-	aml_crs_io(aml, PCI_CONFIG_PORT, PCI_CONFIG_PORTS);
-	if (acpi->io_size)
-		aml_crs_io_window(aml, acpi->io_base, acpi->io_size);
-	if (acpi->mem32_size)
-		aml_crs_memory(aml, acpi->mem32_base, acpi->mem32_size, false);
-	if (acpi->mem64_size)
-		aml_crs_memory(aml, acpi->mem64_base, acpi->mem64_size, false);
+	aml_crs_bus(aml, 0, (uint16_t)(s->buses - 1));
+	if (!segment) /* the ports reach no other */
+		aml_crs_io(aml, PCI_CONFIG_PORT, PCI_CONFIG_PORTS);
+	if (s->io_size)
+		aml_crs_io_window(aml, s->io_base, s->io_size);
+	if (s->mem32_size)
+		aml_crs_memory(aml, s->mem32_base, s->mem32_size, false);
+	if (s->mem64_size)
+		aml_crs_memory(aml, s->mem64_base, s->mem64_size, false);
 	aml_crs_end(aml, crs);
 	if (acpi->intx_lines)
 		dsdt_interrupts(aml, acpi);
@@ -97,10 +101,14 @@ static void dsdt_motherboard(struct aml *aml, const struct guest_acpi *acpi)
 	aml_name_eisaid(aml, "_HID", "PNP0C02");
 	aml_name_integer(aml, "_UID", 0);
 	crs = aml_crs_begin(aml);
-	aml_crs_memory(aml, acpi->ecam_base, acpi->buses * MIB, true);
+	for (unsigned i = 0; i < acpi->segments; i++) {
+		const struct guest_segment *s = &acpi->segment[i];
+
+		aml_crs_memory(aml, s->ecam_base, s->buses * MIB, true);
+		if (s->iommu.present)
+			aml_crs_memory(aml, s->iommu.window, s->iommu.window_size, true);
+	}
 	aml_crs_memory(aml, acpi->ioapic_base, IOAPIC_SIZE, true);
-	if (acpi->iommu.present)
-		aml_crs_memory(aml, acpi->iommu.window, acpi->iommu.window_size, true);
 	aml_crs_io(aml, acpi->acpi_regs_base, ACPI_REGS_PORTS);
 	aml_crs_end(aml, crs);
 	aml_package_end(aml, device);
@@ -168,7 +176,8 @@ void dsdt_build(struct aml *aml, const struct guest_acpi *acpi)
 
 	scope = aml_scope_begin(aml, "\\_SB_");
 	dsdt_processors(aml, acpi);
-	dsdt_pci_root(aml, acpi);
+	for (unsigned i = 0; i < acpi->segments; i++)
+		dsdt_pci_root(aml, acpi, i);
 	dsdt_motherboard(aml, acpi);
 	if (acpi->uart_gsi)
 		dsdt_uart(aml, acpi);

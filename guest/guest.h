@@ -73,20 +73,30 @@ struct guest_iommu {
 	uint64_t window;
 	uint64_t window_size;
 	uint64_t efr, efr2;
-	uint16_t ioapic_devid; /* 00A0h */
+	uint16_t ioapic_devid; /* 00A0h; 0 where the IOAPIC is not behind it */
 	uint8_t physical_bits, virtual_bits;
 	/* Requester ids of the devices behind it; none named: every device there is. */
 	uint16_t device[GUEST_IOMMU_DEVICES];
 	unsigned device_count;
 };
 
-struct guest_acpi {
-	const struct guest_memory *memory;
-	unsigned cpus;
+/* A PCI segment group: one root bridge with buses from 0 on, and the IOMMU behind which they are.
+ */
+struct guest_segment {
 	uint64_t ecam_base;
 	unsigned buses;
 	uint64_t mem32_base, mem32_size, mem64_base, mem64_size;
 	uint16_t io_base, io_size; /* PCI I/O window */
+	struct guest_iommu iommu;
+};
+
+#define GUEST_SEGMENTS_MAX 16
+
+struct guest_acpi {
+	const struct guest_memory *memory;
+	unsigned cpus;
+	struct guest_segment segment[GUEST_SEGMENTS_MAX]; /* by its number */
+	unsigned segments;
 	uint64_t ioapic_base;
 	uint8_t ioapic_id;
 	unsigned uart_gsi; /* 0: no UART */
@@ -96,12 +106,19 @@ struct guest_acpi {
 	/* INTA of PCI slot N is GSI intx_gsi + N % intx_lines; no lines: no INTx. */
 	unsigned intx_gsi, intx_lines;
 	uint8_t sleep_type_s5, reset_value;
-	struct guest_iommu iommu;
 };
 
 static inline unsigned guest_intx_gsi(const struct guest_acpi *acpi, unsigned slot)
 {
 	return acpi->intx_gsi + slot % acpi->intx_lines;
+}
+
+static inline bool guest_acpi_has_iommu(const struct guest_acpi *acpi)
+{
+	for (unsigned i = 0; i < acpi->segments; i++)
+		if (acpi->segment[i].iommu.present)
+			return true;
+	return false;
 }
 
 /* Build RSDP, XSDT, FADT, MADT, MCFG, DSDT and, with an IOMMU, IVRS at GUEST_RSDP. -E2BIG. */

@@ -77,22 +77,24 @@ static uint64_t ivhd_features(uint64_t efr)
 }
 
 /* Whom it translates, with no DTE settings. */
-static void ivhd_devices(struct aml *aml, const struct guest_acpi *acpi)
+static void ivhd_devices(struct aml *aml, const struct guest_iommu *iommu)
 {
-	if (!acpi->iommu.device_count)
+	if (!iommu->device_count)
 		aml_value(aml, ENTRY_ALL, ENTRY_SIZE);
-	for (unsigned i = 0; i < acpi->iommu.device_count; i++) {
+	for (unsigned i = 0; i < iommu->device_count; i++) {
 		aml_value(aml, ENTRY_SELECT, 1);
-		aml_value(aml, acpi->iommu.device[i], 2);
+		aml_value(aml, iommu->device[i], 2);
 		aml_value(aml, 0, 1);
 	}
 }
 
-static void ivhd_block(struct aml *aml, const struct guest_acpi *acpi, uint8_t type)
+static void ivhd_block(struct aml *aml, const struct guest_acpi *acpi, unsigned segment,
+		       uint8_t type)
 {
-	uint64_t efr = acpi->iommu.efr, flags = IVHD_COHERENT;
-	unsigned devices = acpi->iommu.device_count ? acpi->iommu.device_count : 1;
-	unsigned entries = devices * ENTRY_SIZE + SPECIAL_SIZE;
+	const struct guest_iommu *iommu = &acpi->segment[segment].iommu;
+	uint64_t efr = iommu->efr, flags = IVHD_COHERENT;
+	unsigned entries = (iommu->device_count ? iommu->device_count : 1) * ENTRY_SIZE +
+			   (iommu->ioapic_devid ? SPECIAL_SIZE : 0);
 
 	if (type == IVHD_10)
 		flags |= (efr & EFR_PREFSUP ? IVHD_PREFSUP : 0) |
@@ -100,38 +102,55 @@ static void ivhd_block(struct aml *aml, const struct guest_acpi *acpi, uint8_t t
 	aml_value(aml, type, 1);
 	aml_value(aml, flags, 1);
 	aml_value(aml, (type == IVHD_10 ? IVHD_10_SIZE : IVHD_40_SIZE) + entries, 2);
-	aml_value(aml, acpi->iommu.devid, 2);
-	aml_value(aml, acpi->iommu.capability, 2);
-	aml_value(aml, acpi->iommu.window, 8);
-	aml_value(aml, 0, 2); /* PCI segment */
+	aml_value(aml, iommu->devid, 2);
+	aml_value(aml, iommu->capability, 2);
+	aml_value(aml, iommu->window, 8);
+	aml_value(aml, segment, 2);
 	aml_value(aml, 0, 2); /* MSI number 0, UnitID 0 */
 	if (type == IVHD_10) {
 		aml_value(aml, ivhd_features(efr), 4);
 	} else {
 		aml_value(aml, 0, 4); /* attributes: no counters, MsiNumPPR 0 */
 		aml_value(aml, efr, 8);
-		aml_value(aml, acpi->iommu.efr2, 8);
+		aml_value(aml, iommu->efr2, 8);
 	}
-	ivhd_devices(aml, acpi);
+	ivhd_devices(aml, iommu);
+	if (!iommu->ioapic_devid)
+		return;
 	/* The IOAPIC's interrupts come from the device that stands for its chip. */
 	aml_value(aml, ENTRY_SPECIAL, 4);
 	aml_value(aml, acpi->ioapic_id, 1);
-	aml_value(aml, acpi->iommu.ioapic_devid, 2);
+	aml_value(aml, iommu->ioapic_devid, 2);
 	aml_value(aml, SPECIAL_IOAPIC, 1);
+}
+
+/* All units are alike where the header speaks for all: in their address sizes. */
+static const struct guest_iommu *first_iommu(const struct guest_acpi *acpi)
+{
+	unsigned i = 0;
+
+	while (!acpi->segment[i].iommu.present)
+		i++;
+	return &acpi->segment[i].iommu;
 }
 
 void ivrs_build(struct aml *aml, const struct guest_acpi *acpi)
 {
+	const struct guest_iommu *first = first_iommu(acpi);
 	size_t table = acpi_table_begin(aml, "IVRS", IVRS_REVISION);
 
 	aml_value(aml,
 		  IVINFO_EFRSUP | FIELD_PREP(IVINFO_GVASIZE, GVASIZE_48) |
-			  FIELD_PREP(IVINFO_PASIZE, acpi->iommu.physical_bits) |
-			  FIELD_PREP(IVINFO_VASIZE, acpi->iommu.virtual_bits),
+			  FIELD_PREP(IVINFO_PASIZE, first->physical_bits) |
+			  FIELD_PREP(IVINFO_VASIZE, first->virtual_bits),
 		  4);
 	aml_value(aml, 0, 8);
-	ivhd_block(aml, acpi, IVHD_10);
-	ivhd_block(aml, acpi, IVHD_11);
-	ivhd_block(aml, acpi, IVHD_40);
+	for (unsigned i = 0; i < acpi->segments; i++) {
+		if (!acpi->segment[i].iommu.present)
+			continue;
+		ivhd_block(aml, acpi, i, IVHD_10);
+		ivhd_block(aml, acpi, i, IVHD_11);
+		ivhd_block(aml, acpi, i, IVHD_40);
+	}
 	acpi_table_end(aml, table);
 }

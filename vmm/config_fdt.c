@@ -96,13 +96,19 @@ static const struct property serial_properties[] = {
 static const struct property viommu_properties[] = {{"type", PROPERTY_TEXT, NULL, "type"},
 						    {"accel", PROPERTY_TEXT, NULL, "accel"},
 						    {"features", PROPERTY_TEXT, NULL, "features"},
+						    {"segment", PROPERTY_NUMBER, NULL, "segment"},
 						    {0}};
 static const struct property disk_properties[] = {{"path", PROPERTY_PATH, NULL, "path"},
 						  {"readonly", PROPERTY_FLAG, NULL, "readonly"},
 						  {"iommu", PROPERTY_FLAG, NULL, "iommu"},
+						  {"segment", PROPERTY_NUMBER, NULL, "segment"},
 						  {0}};
-static const struct property vfio_properties[] = {
-	{"device", PROPERTY_TEXT, NULL, "path"}, {"iommu", PROPERTY_FLAG, NULL, "iommu"}, {0}};
+static const struct property vfio_properties[] = {{"device", PROPERTY_TEXT, NULL, "path"},
+						  {"iommu", PROPERTY_FLAG, NULL, "iommu"},
+						  {"segment", PROPERTY_NUMBER, NULL, "segment"},
+						  {0}};
+static const struct property pci_properties[] = {
+	{"segments", PROPERTY_NUMBER, config_set_segments, NULL}, {0}};
 
 static const struct node nodes[] = {
 	{"", root_properties, NULL},
@@ -110,6 +116,7 @@ static const struct node nodes[] = {
 	{"memory", memory_properties, NULL},
 	{"cpus", cpus_properties, NULL},
 	{"serial", serial_properties, NULL},
+	{"pci", pci_properties, NULL},
 	{"viommu", viommu_properties, config_set_viommu},
 	{"disk", disk_properties, config_add_disk},
 	{"vfio", vfio_properties, config_add_vfio},

@@ -62,7 +62,7 @@ static void control_info(void *opaque, struct json_out *out)
 	json_number(out, "memory_bytes", m->config->memory);
 	json_string(out, "kernel", m->config->kernel);
 	json_string(out, "event_loop", event_loop_name(m->loop));
-	json_bool(out, "viommu", m->engine);
+	json_bool(out, "viommu", machine_config_viommu(m->config));
 	json_number(out, "devices", devices);
 }
 
@@ -71,9 +71,9 @@ static void control_list(void *opaque, struct json_out *out)
 	const struct machine *m = opaque;
 
 	for (const struct machine_device *dev = m->devices; dev; dev = dev->next) {
-		char address[16];
+		char address[24];
 
-		snprintf(address, sizeof(address), "0000:00:%02x.%x", dev->devfn >> 3,
+		snprintf(address, sizeof(address), "%04x:00:%02x.%x", dev->segment, dev->devfn >> 3,
 			 dev->devfn & 7u);
 		json_open(out, NULL, '{');
 		json_string(out, "id", dev->id);

@@ -67,7 +67,7 @@ static int disk_create(struct machine *m, const struct disk_config *config)
 	struct virtio_env env = {
 		.loop = m->loop,
 		.window = &m->window,
-		.root = m->root,
+		.root = m->segment[config->segment].root,
 		.iommu = config->iommu,
 		.memory = &m->memory,
 	};
@@ -77,7 +77,8 @@ static int disk_create(struct machine *m, const struct disk_config *config)
 	if (!disk)
 		return -ENOMEM;
 	disk->path = strdup(config->path);
-	rc = disk->path ? machine_device_init(m, &disk->dev, &disk_class, config->id, config->iommu)
+	rc = disk->path ? machine_device_init(m, &disk->dev, &disk_class, config->id,
+					      config->segment, config->iommu)
 			: -ENOMEM;
 	if (!rc) {
 		fd = open_image(config);
@@ -87,7 +88,7 @@ static int disk_create(struct machine *m, const struct disk_config *config)
 		goto fail;
 	disk->dev.what = disk->path;
 	env.devfn = disk->dev.devfn;
-	rc = machine_place(m, env.devfn, config->iommu, &disk->dma, &env.sink);
+	rc = machine_place(m, config->segment, env.devfn, config->iommu, &disk->dma, &env.sink);
 	if (rc)
 		goto close;
 	env.dma = disk->dma;

@@ -18,7 +18,8 @@ struct assigned {
 };
 
 struct vfio_devices {
-	struct vfio_host *host;
+	/* By segment: each has a vIOMMU of its own to follow. Guest RAM is that of the first. */
+	struct vfio_host *host[MACHINE_SEGMENTS_MAX];
 	struct assigned *first;
 };
 
@@ -63,7 +64,7 @@ static int device_create(struct machine *m, struct vfio_devices *devices,
 		.iommu = want->iommu,
 		.loop = m->loop,
 		.window = &m->window,
-		.root = m->root,
+		.root = m->segment[want->segment].root,
 	};
 	struct assigned *assigned = calloc(1, sizeof(*assigned));
 	int rc = -ENOMEM;
@@ -72,16 +73,17 @@ static int device_create(struct machine *m, struct vfio_devices *devices,
 		return rc;
 	assigned->path = strdup(want->path ? want->path : "fd");
 	if (assigned->path)
-		rc = machine_device_init(m, &assigned->dev, &vfio_class, want->id, want->iommu);
+		rc = machine_device_init(m, &assigned->dev, &vfio_class, want->id, want->segment,
+					 want->iommu);
 	if (rc)
 		goto fail;
 	assigned->dev.what = assigned->path;
 	config.devfn = assigned->dev.devfn;
-	rc = machine_place(m, config.devfn, want->iommu, NULL, &config.sink);
+	rc = machine_place(m, want->segment, config.devfn, want->iommu, NULL, &config.sink);
 	if (!rc)
-		rc = machine_slot_line(m, config.devfn >> 3, &config.intx);
+		rc = machine_slot_line(m, want->segment, config.devfn >> 3, &config.intx);
 	if (!rc)
-		rc = vfio_device_new(devices->host, &config, &assigned->device);
+		rc = vfio_device_new(devices->host[want->segment], &config, &assigned->device);
 	if (rc)
 		goto fail;
 	assigned->next = devices->first;
@@ -103,13 +105,23 @@ static void vfio_destroy(struct machine *m)
 		next = a->next;
 		assigned_free(m, a);
 	}
-	if (devices->host)
-		vfio_host_free(devices->host);
+	for (unsigned i = m->config->segments; i-- > 0;)
+		vfio_host_free(devices->host[i]);
 	if (m->iommufd_kernel)
 		iommufd_close(m->iommufd_kernel);
 	m->iommufd_kernel = NULL;
 	free(devices);
 	m->private[VFIO_ORDER] = NULL;
+}
+
+static int host_create(struct machine *m, struct vfio_devices *devices, unsigned segment)
+{
+	struct vfio_host **host = &devices->host[segment];
+	struct amd_iommu_engine *engine = m->segment[segment].engine;
+	int rc = segment ? vfio_host_share(devices->host[0], host)
+			 : vfio_host_new(m->iommufd_kernel, &m->memory, host);
+
+	return rc || !engine ? rc : vfio_host_follow(*host, engine);
 }
 
 static int vfio_create(struct machine *m)
@@ -124,10 +136,8 @@ static int vfio_create(struct machine *m)
 		return -ENOMEM;
 	m->private[VFIO_ORDER] = devices;
 	rc = open_iommufd(m);
-	if (!rc)
-		rc = vfio_host_new(m->iommufd_kernel, &m->memory, &devices->host);
-	if (!rc && m->engine)
-		rc = vfio_host_follow(devices->host, m->engine);
+	for (unsigned i = 0; !rc && i < m->config->segments; i++)
+		rc = host_create(m, devices, i);
 	for (unsigned i = 0; !rc && i < m->config->vfios; i++)
 		rc = device_create(m, devices, &m->config->vfio[i]);
 	if (rc)
@@ -138,11 +148,22 @@ static int vfio_create(struct machine *m)
 static void vfio_stats(struct machine *m, struct metrics *out)
 {
 	const struct vfio_devices *devices = m->private[VFIO_ORDER];
-	struct vfio_host_stats s;
+	struct vfio_host_stats s = {0};
 
 	if (!devices)
 		return;
-	vfio_host_stats(devices->host, &s);
+	for (unsigned i = 0; i < m->config->segments; i++) {
+		struct vfio_host_stats one;
+
+		vfio_host_stats(devices->host[i], &one);
+		s.domains += one.domains;
+		s.attaches += one.attaches;
+		s.syncs += one.syncs;
+		s.maps += one.maps;
+		s.unmaps += one.unmaps;
+		s.bytes_mapped += one.bytes_mapped;
+		s.failures += one.failures;
+	}
 	metric_gauge(out, "vfio.domains", NULL, s.domains);
 	metric_counter(out, "vfio.attaches", NULL, s.attaches);
 	metric_counter(out, "vfio.syncs", NULL, s.syncs);

@@ -16,16 +16,25 @@
 
 enum { VIOMMU_ORDER = 0 };
 
+_Static_assert(MACHINE_IOMMU_SIZE == AMD_VIOMMU_WINDOW_SIZE, "a register window each");
+
 struct viommu {
 	struct amd_viommu *front;
 	struct viommu_port *port; /* until the front end owns it */
-	struct msi_sink *own;	  /* of its MSI capability, never remapped */
-	struct irq *irq;
+	struct iommufd *ctx;
+	struct amd_iommu_engine *engine;
+	struct msi_sink *own; /* of its MSI capability, never remapped */
 	struct machine *machine;
+	unsigned segment;
 	struct amd_iommu_listener listener;
 	struct event_work ring; /* the rest of a long command ring */
 	struct pci_function southbridge;
+	struct viommu_trace *trace; /* shared by all */
+};
+
+struct viommus {
 	struct viommu_trace *trace;
+	struct viommu *of[MACHINE_SEGMENTS_MAX]; /* by segment; NULL: none */
 };
 
 static int remap(void *opaque, uint16_t devid, const struct msi_msg *in, struct msi_msg *out,
@@ -36,7 +45,9 @@ static int remap(void *opaque, uint16_t devid, const struct msi_msg *in, struct 
 
 static void interrupts_changed(struct amd_iommu_listener *listener, uint16_t devid, bool all)
 {
-	irq_refresh(container_of(listener, struct viommu, listener)->irq, devid, all);
+	const struct viommu *viommu = container_of(listener, struct viommu, listener);
+
+	irq_refresh(viommu->machine->irq, machine_sbdf(viommu->segment, devid), all);
 }
 
 static void own_msi(void *opaque)
@@ -46,7 +57,7 @@ static void own_msi(void *opaque)
 
 static void own_message(void *opaque, const struct msi_msg *msg)
 {
-	if (irq_deliver(((struct viommu *)opaque)->irq, msg))
+	if (irq_deliver(((struct viommu *)opaque)->machine->irq, msg))
 		log_guest("vIOMMU: nobody takes the message of its XT interrupt registers");
 }
 
@@ -59,26 +70,38 @@ static void kick_ring(void *opaque)
 
 static void run_ring(struct event_work *work)
 {
-	amd_iommu_engine_run(container_of(work, struct viommu, ring)->machine->engine);
+	amd_iommu_engine_run(container_of(work, struct viommu, ring)->engine);
 }
 
-static int dma_space_new(struct machine *m, uint16_t devid, struct dma_space **ds)
+static int dma_space_new(struct machine *m, unsigned segment, uint16_t devid, struct dma_space **ds)
 {
-	return amd_iommu_dma_space_new(m->engine, devid, ds);
+	return amd_iommu_dma_space_new(m->segment[segment].engine, devid, ds);
 }
 
+static void trace_command(void *opaque, bool get, uint16_t index, uint64_t value, int rc,
+			  uint64_t ns)
+{
+	const struct viommu *viommu = opaque;
+
+	viommu_trace_unit_command(viommu->trace, viommu->segment, get, index, value, rc, ns);
+}
+
+/* One is enough: the IOAPIC is in segment 0. */
 static int add_southbridge(struct machine *m, struct viommu *viommu)
 {
 	static const struct pci_function_ops ops;
 	static const struct pci_id id = {
 		.vendor = 0x1b36, .device = 0x1014, .class_code = 0x0c0500};
 
+	if (viommu->segment)
+		return 0;
 	pci_function_init(&viommu->southbridge, "southbridge", &ops, &id);
-	return pci_root_add(m->root, &viommu->southbridge, PCI_DEVFN(MACHINE_SLOT_SOUTHBRIDGE, 0));
+	return pci_root_add(m->segment[0].root, &viommu->southbridge,
+			    PCI_DEVFN(MACHINE_SLOT_SOUTHBRIDGE, 0));
 }
 
 void viommu_describe(const struct amd_viommu *front, const struct amd_viommu_config *config,
-		     struct guest_iommu *iommu)
+		     unsigned segment, struct guest_iommu *iommu)
 {
 	/* Those of the registers, which may be fewer than what was asked for. */
 	const struct amd_iommu_features features = amd_viommu_features(front);
@@ -91,36 +114,46 @@ void viommu_describe(const struct amd_viommu *front, const struct amd_viommu_con
 		.window_size = AMD_VIOMMU_WINDOW_SIZE,
 		.efr = features.efr,
 		.efr2 = features.efr2,
-		.ioapic_devid = MACHINE_IOAPIC_DEVID,
+		.ioapic_devid = segment ? 0 : MACHINE_IOAPIC_DEVID,
 		.physical_bits = AMD_VIOMMU_PHYSICAL_BITS,
 		.virtual_bits = AMD_VIOMMU_VIRTUAL_BITS,
-		/* Always one, and one as high as the IOAPIC's id: Linux sizes its tables by these.
+		/*
+		 * Always one, for none would mean all, and in the IOAPIC's segment one as high as
+		 * its id: Linux sizes its tables by these.
 		 */
-		.device = {MACHINE_IOAPIC_DEVID},
+		.device = {segment ? config->devfn : MACHINE_IOAPIC_DEVID},
 		.device_count = 1,
 	};
 }
 
-static void viommu_destroy(struct machine *m)
+static void viommu_free(struct viommu *viommu)
 {
-	struct viommu *viommu = m->private[VIOMMU_ORDER];
-
 	if (!viommu)
 		return;
-	if (m->engine)
-		amd_iommu_engine_unlisten(m->engine, &viommu->listener);
+	if (viommu->engine)
+		amd_iommu_engine_unlisten(viommu->engine, &viommu->listener);
 	if (viommu->front)
 		amd_viommu_free(viommu->front);
 	else if (viommu->port)
 		viommu->port->ops->free(viommu->port);
-	m->engine = NULL;
+	viommu->machine->segment[viommu->segment].engine = NULL;
 	if (viommu->southbridge.ops)
 		pci_function_fini(&viommu->southbridge);
-	if (m->iommufd_soft)
-		iommufd_close(m->iommufd_soft);
-	m->iommufd_soft = NULL;
-	viommu_trace_free(viommu->trace);
+	if (viommu->ctx)
+		iommufd_close(viommu->ctx);
 	free(viommu);
+}
+
+static void viommu_destroy(struct machine *m)
+{
+	struct viommus *viommus = m->private[VIOMMU_ORDER];
+
+	if (!viommus)
+		return;
+	for (unsigned i = m->config->segments; i-- > 0;)
+		viommu_free(viommus->of[i]);
+	viommu_trace_free(viommus->trace);
+	free(viommus);
 	m->private[VIOMMU_ORDER] = NULL;
 }
 
@@ -130,31 +163,66 @@ static const struct amd_iommu_features profile[] = {
 	[VIOMMU_FEATURES_FULL] = {.efr = AMD_IOMMU_EFR_FULL, .efr2 = AMD_IOMMU_EFR2_FULL},
 };
 
-static int start_trace(struct machine *m, struct viommu *viommu)
+/* The soft iommufd and the port of VIOMMU. A context each: nothing of one is in the other's way. */
+static int open_port(struct viommu *viommu, const struct amd_iommu_features *features,
+		     uint16_t devid)
 {
-	int rc = viommu_trace_new(m->config->trace_viommu_path, &viommu->trace);
+	struct machine *m = viommu->machine;
+	int rc = iommufd_open_soft(&viommu->ctx, &m->memory);
 
+	if (!rc && viommu->trace)
+		iommufd_viommu_command_trace(viommu->ctx, trace_command, viommu);
 	if (!rc)
-		iommufd_viommu_command_trace(m->iommufd_soft, viommu_trace_command, viommu->trace);
+		rc = iommufd_soft_set_hw(viommu->ctx, features, devid);
+	if (!rc)
+		rc = viommu_iommufd_port_new(viommu->ctx, features, &viommu->port, &viommu->engine);
 	return rc;
 }
 
-static int viommu_create(struct machine *m)
+static int viommu_new(struct machine *m, unsigned segment, struct viommu *viommu)
 {
-	const struct amd_iommu_features features = profile[m->config->viommu_features];
+	const struct amd_iommu_features *features = &profile[m->config->viommu[segment].features];
 	struct amd_viommu_config front = {
-		.window = MACHINE_IOMMU_WINDOW,
+		.window = MACHINE_IOMMU_WINDOW + segment * MACHINE_IOMMU_SIZE,
 		.mmio = &m->mmio,
-		.root = m->root,
+		.root = m->segment[segment].root,
 		.devfn = PCI_DEVFN(MACHINE_SLOT_IOMMU, 0),
 	};
-	struct irq_remapper remapper = {.remap = remap};
+	struct irq_remapper remapper = {.remap = remap, .segment = segment};
+	int rc;
+
+	viommu->machine = m;
+	viommu->segment = segment;
+	viommu->ring.run = run_ring;
+	viommu->listener.interrupts_changed = interrupts_changed;
+	rc = open_port(viommu, features, front.devfn);
+	if (!rc)
+		rc = irq_sink_new(m->irq, machine_sbdf(segment, front.devfn), false, &viommu->own);
+	if (rc)
+		return rc;
+	front.port = viommu->port;
+	front.sink = viommu->own;
+	rc = amd_viommu_new(&front, &viommu->front);
+	if (!rc)
+		rc = add_southbridge(m, viommu);
+	if (rc)
+		return rc;
+	amd_iommu_engine_set_interrupts(viommu->engine, viommu, own_msi, own_message);
+	amd_iommu_engine_set_worker(viommu->engine, viommu, kick_ring);
+	remapper.opaque = viommu->engine;
+	irq_set_remapper(m->irq, &remapper);
+	amd_iommu_engine_listen(viommu->engine, &viommu->listener);
+	viommu_describe(viommu->front, &front, segment, &m->acpi.segment[segment].iommu);
+	m->segment[segment].engine = viommu->engine;
+	return 0;
+}
+
+static int segment_create(struct machine *m, struct viommus *viommus, unsigned segment)
+{
 	struct viommu *viommu;
 	int rc;
 
-	if (!m->config->viommu)
-		return 0;
-	if (m->config->accel == VIOMMU_ACCEL_HW) {
+	if (m->config->viommu[segment].accel == VIOMMU_ACCEL_HW) {
 		log_error(
 			"--viommu amd,accel=hw: not in this build of postern; accel=soft does the "
 			"same in software (postern doctor says what this kernel offers)");
@@ -163,70 +231,93 @@ static int viommu_create(struct machine *m)
 	viommu = calloc(1, sizeof(*viommu));
 	if (!viommu)
 		return -ENOMEM;
-	m->private[VIOMMU_ORDER] = viommu;
-	viommu->irq = m->irq;
-	viommu->machine = m;
-	viommu->ring.run = run_ring;
-	rc = iommufd_open_soft(&m->iommufd_soft, &m->memory);
-	if (!rc && m->config->trace_viommu)
-		rc = start_trace(m, viommu);
-	if (!rc)
-		rc = iommufd_soft_set_hw(m->iommufd_soft, &features, front.devfn);
-	if (!rc)
-		rc = viommu_iommufd_port_new(m->iommufd_soft, &features, &viommu->port, &m->engine);
-	if (!rc)
-		rc = irq_sink_new(m->irq, front.devfn, false, &viommu->own);
-	if (!rc) {
-		front.port = viommu->port;
-		front.sink = viommu->own;
-		rc = amd_viommu_new(&front, &viommu->front);
+	viommus->of[segment] = viommu;
+	viommu->trace = viommus->trace;
+	rc = viommu_new(m, segment, viommu);
+	if (rc)
+		log_error("--viommu amd,segment=%u: %s", segment, strerror(-rc));
+	return rc;
+}
+
+static int viommu_create(struct machine *m)
+{
+	struct viommus *viommus;
+	int rc = 0;
+
+	if (!machine_config_viommu(m->config))
+		return 0;
+	viommus = calloc(1, sizeof(*viommus));
+	if (!viommus)
+		return -ENOMEM;
+	m->private[VIOMMU_ORDER] = viommus;
+	if (m->config->trace_viommu)
+		rc = viommu_trace_new(m->config->trace_viommu_path, &viommus->trace);
+	for (unsigned i = 0; !rc && i < m->config->segments; i++) {
+		if (m->config->viommu[i].present)
+			rc = segment_create(m, viommus, i);
 	}
-	if (!rc)
-		rc = add_southbridge(m, viommu);
 	if (rc) {
-		log_error("--viommu amd: %s", strerror(-rc));
 		viommu_destroy(m);
 		return rc;
 	}
-	amd_iommu_engine_set_interrupts(m->engine, viommu, own_msi, own_message);
-	amd_iommu_engine_set_worker(m->engine, viommu, kick_ring);
-	remapper.opaque = m->engine;
-	irq_set_remapper(m->irq, &remapper);
-	viommu->listener.interrupts_changed = interrupts_changed;
-	amd_iommu_engine_listen(m->engine, &viommu->listener);
 	m->dma_space_new = dma_space_new;
 	m->dma_space_free = amd_iommu_dma_space_free;
-	viommu_describe(viommu->front, &front, &m->acpi.iommu);
 	return 0;
+}
+
+/* In the order in which they are printed. */
+struct totals {
+	struct amd_viommu_stats front;
+	uint64_t set, get;
+	struct amd_iommu_stats engine;
+};
+
+static void print_totals(const struct totals *t, struct metrics *out)
+{
+	metric_counter(out, "viommu.register_reads", NULL, t->front.reads);
+	metric_counter(out, "viommu.register_writes", NULL, t->front.writes);
+	metric_counter(out, "viommu.writes_forwarded", NULL, t->front.forwarded);
+	metric_counter(out, "viommu.command_set", NULL, t->set);
+	metric_counter(out, "viommu.command_get", NULL, t->get);
+	metric_counter(out, "viommu.commands", NULL, t->engine.commands);
+	metric_counter(out, "viommu.invalidations", NULL, t->engine.invalidations);
+	metric_counter(out, "viommu.completion_waits", NULL, t->engine.completion_waits);
+	metric_counter(out, "viommu.completion_waits_rested", NULL, t->engine.rests);
+	metric_counter(out, "viommu.events", NULL, t->engine.events);
+	metric_counter(out, "viommu.translations", NULL, t->engine.translations);
+	metric_counter(out, "viommu.iotlb_hits", NULL, t->engine.iotlb_hits);
+	metric_counter(out, "viommu.walks", NULL, t->engine.walks);
+	metric_counter(out, "viommu.faults", NULL, t->engine.faults);
+	metric_counter(out, "viommu.remaps", NULL, t->engine.remaps);
+}
+
+_Static_assert(sizeof(struct totals) % sizeof(uint64_t) == 0, "counters and nothing else");
+
+static void unit_totals(const struct viommu *viommu, struct totals *t)
+{
+	amd_viommu_stats(viommu->front, &t->front);
+	iommufd_viommu_command_count(viommu->ctx, &t->set, &t->get);
+	amd_iommu_engine_stats(viommu->engine, &t->engine);
 }
 
 static void viommu_stats(struct machine *m, struct metrics *out)
 {
-	const struct viommu *viommu = m->private[VIOMMU_ORDER];
-	struct amd_viommu_stats front;
-	struct amd_iommu_stats engine;
-	uint64_t set, get;
+	const struct viommus *viommus = m->private[VIOMMU_ORDER];
+	uint64_t sum[sizeof(struct totals) / sizeof(uint64_t)] = {0}, one[ARRAY_SIZE(sum)];
+	struct totals t;
 
-	if (!viommu)
+	if (!viommus)
 		return;
-	amd_viommu_stats(viommu->front, &front);
-	iommufd_viommu_command_count(m->iommufd_soft, &set, &get);
-	amd_iommu_engine_stats(m->engine, &engine);
-	metric_counter(out, "viommu.register_reads", NULL, front.reads);
-	metric_counter(out, "viommu.register_writes", NULL, front.writes);
-	metric_counter(out, "viommu.writes_forwarded", NULL, front.forwarded);
-	metric_counter(out, "viommu.command_set", NULL, set);
-	metric_counter(out, "viommu.command_get", NULL, get);
-	metric_counter(out, "viommu.commands", NULL, engine.commands);
-	metric_counter(out, "viommu.invalidations", NULL, engine.invalidations);
-	metric_counter(out, "viommu.completion_waits", NULL, engine.completion_waits);
-	metric_counter(out, "viommu.completion_waits_rested", NULL, engine.rests);
-	metric_counter(out, "viommu.events", NULL, engine.events);
-	metric_counter(out, "viommu.translations", NULL, engine.translations);
-	metric_counter(out, "viommu.iotlb_hits", NULL, engine.iotlb_hits);
-	metric_counter(out, "viommu.walks", NULL, engine.walks);
-	metric_counter(out, "viommu.faults", NULL, engine.faults);
-	metric_counter(out, "viommu.remaps", NULL, engine.remaps);
+	for (unsigned i = 0; i < m->config->segments; i++) {
+		if (!viommus->of[i])
+			continue;
+		unit_totals(viommus->of[i], &t);
+		memcpy(one, &t, sizeof(one));
+		for (size_t n = 0; n < ARRAY_SIZE(sum); n++)
+			sum[n] += one[n];
+	}
+	memcpy(&t, sum, sizeof(t));
+	print_totals(&t, out);
 }
 
 static const struct device_class viommu_class = {

@@ -33,6 +33,7 @@
 struct irq_sink {
 	struct msi_sink sink;
 	struct irq *irq;
+	unsigned segment;
 	bool remapped;
 	struct irq_sink *next;
 };
@@ -52,7 +53,7 @@ struct msi_route {
 
 struct irq {
 	struct kvm *kvm;
-	struct irq_remapper remapper;
+	struct irq_remapper remapper[MACHINE_SEGMENTS_MAX];
 	struct irq_sink ioapic;
 	pthread_mutex_t lock;
 	struct irq_sink *sinks;
@@ -86,7 +87,7 @@ static bool is_interrupt_address(uint64_t addr)
 static int resolve(const struct irq_sink *sink, const struct msi_msg *in, struct msi_msg *out,
 		   bool log)
 {
-	const struct irq_remapper *remapper = &sink->irq->remapper;
+	const struct irq_remapper *remapper = &sink->irq->remapper[sink->segment];
 	int rc;
 
 	if (sink->remapped && remapper->remap) {
@@ -142,9 +143,10 @@ static void bind_route(struct irq *irq, unsigned gsi)
 
 	rc = irqfd(irq, gsi, 0);
 	if (rc) {
-		log_error("interrupt route %u of device %02x:%02x.%x: KVM_IRQFD: %s", gsi,
-			  route->sink->sink.devid >> 8, route->sink->sink.devid >> 3 & 0x1f,
-			  route->sink->sink.devid & 7, strerror(-rc));
+		log_error("interrupt route %u of device %04x:%02x:%02x.%x: KVM_IRQFD: %s", gsi,
+			  route->sink->segment, route->sink->sink.devid >> 8,
+			  route->sink->sink.devid >> 3 & 0x1f, route->sink->sink.devid & 7,
+			  strerror(-rc));
 		return;
 	}
 	route->bound = true;
@@ -271,7 +273,7 @@ static int route_change(struct irq *irq, unsigned gsi, const struct msi_msg *msg
 	return rc;
 }
 
-void irq_refresh(struct irq *irq, uint16_t devid, bool all)
+void irq_refresh(struct irq *irq, uint32_t sbdf, bool all)
 {
 	struct resolution batch[REFRESH_BATCH];
 	unsigned gsi = 0, count;
@@ -282,7 +284,8 @@ void irq_refresh(struct irq *irq, uint16_t devid, bool all)
 			const struct msi_route *route = &irq->route[gsi];
 
 			if (route->wanted && route->sink->remapped &&
-			    (all || route->sink->sink.devid == devid))
+			    route->sink->segment == sbdf >> 16 &&
+			    (all || route->sink->sink.devid == (uint16_t)sbdf))
 				begin(irq, gsi, &batch[count++]);
 		}
 		pthread_mutex_unlock(&irq->lock);
@@ -395,20 +398,24 @@ static const struct msi_sink_ops sink_ops = {
 	.route_free = sink_route_free,
 };
 
-static void sink_init(struct irq_sink *sink, struct irq *irq, uint16_t devid, bool remapped)
+static void sink_init(struct irq_sink *sink, struct irq *irq, uint32_t sbdf, bool remapped)
 {
-	sink->sink = (struct msi_sink){.ops = &sink_ops, .devid = devid};
+	sink->sink = (struct msi_sink){.ops = &sink_ops, .devid = (uint16_t)sbdf};
+	sink->segment = sbdf >> 16;
 	sink->irq = irq;
 	sink->remapped = remapped;
 }
 
-int irq_sink_new(struct irq *irq, uint16_t devid, bool remapped, struct msi_sink **out)
+int irq_sink_new(struct irq *irq, uint32_t sbdf, bool remapped, struct msi_sink **out)
 {
-	struct irq_sink *sink = calloc(1, sizeof(*sink));
+	struct irq_sink *sink;
 
+	if (sbdf >> 16 >= MACHINE_SEGMENTS_MAX)
+		return -EINVAL;
+	sink = calloc(1, sizeof(*sink));
 	if (!sink)
 		return -ENOMEM;
-	sink_init(sink, irq, devid, remapped);
+	sink_init(sink, irq, sbdf, remapped);
 	pthread_mutex_lock(&irq->lock);
 	sink->next = irq->sinks;
 	irq->sinks = sink;
@@ -444,7 +451,7 @@ uint32_t irq_pins_of_vector(struct irq *irq, uint8_t vector)
 
 void irq_set_remapper(struct irq *irq, const struct irq_remapper *remapper)
 {
-	irq->remapper = *remapper;
+	irq->remapper[remapper->segment] = *remapper;
 }
 
 void irq_stats(const struct irq *irq, struct irq_stats *stats)

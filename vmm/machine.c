@@ -68,7 +68,8 @@ static void reset_devices(struct machine *m)
 		if (life->class[i] -> reset)
 			life->class[i]->reset(m);
 	}
-	pci_root_reset(m->root);
+	for (unsigned i = 0; i < m->config->segments; i++)
+		pci_root_reset(m->segment[i].root);
 	ioapic_reset(m->ioapic);
 	if (m->uart)
 		uart_reset(m->uart);
@@ -303,7 +304,7 @@ static int check_classes(const struct machine_config *config)
 		const char *class, *option, *symbol;
 		bool wanted;
 	} need[] = {
-		{"viommu", "--viommu", "AMD_IOMMU", config->viommu},
+		{"viommu", "--viommu", "AMD_IOMMU", machine_config_viommu(config)},
 		{"disk", "--disk", "VIRTIO_BLK", config->disks > 0},
 		{"vfio", "--vfio", "VFIO", config->vfios > 0},
 		{"control", "--ctl", "CTL", config->ctl_path || config->ctl_fd >= 0},
@@ -339,9 +340,12 @@ static void describe_boot(struct machine_life *life)
 	};
 	boot->reserved[boot->reserved_count++] =
 		(struct guest_e820_entry){MACHINE_ECAM_BASE, MACHINE_ECAM_BUSES * MIB, 2};
-	if (m->acpi.iommu.present)
+	if (m->config->segments > 1)
 		boot->reserved[boot->reserved_count++] = (struct guest_e820_entry){
-			m->acpi.iommu.window, m->acpi.iommu.window_size, 2};
+			MACHINE_ECAM_OTHERS, (m->config->segments - 1) * MIB, 2};
+	if (machine_config_viommu(m->config))
+		boot->reserved[boot->reserved_count++] = (struct guest_e820_entry){
+			MACHINE_IOMMU_WINDOW, m->config->segments * MACHINE_IOMMU_SIZE, 2};
 }
 
 static int build_fdt(struct machine_life *life)
@@ -408,7 +412,7 @@ static int check_cpus(struct machine *m)
 		return -EOPNOTSUPP;
 	}
 	/* The vIOMMU's remapping entries have 32 bits for them. */
-	kvm->msi_ext_dest_id = !m->config->viommu;
+	kvm->msi_ext_dest_id = !machine_config_viommu(m->config);
 	return 0;
 }
 
@@ -440,8 +444,8 @@ static int assemble(struct machine_life *life)
 		rc = machine_fixed_new(m, &life->console);
 	if (!rc)
 		rc = create_devices(life);
-	if (!rc)
-		rc = pci_root_assign(m->root);
+	for (unsigned i = 0; !rc && i < config->segments; i++)
+		rc = pci_root_assign(m->segment[i].root);
 	if (rc)
 		return rc;
 	describe_boot(life);
@@ -470,7 +474,8 @@ static void take_apart(struct machine_life *life)
 	console_free(life->console);
 	acpi_regs_free(m->acpi_regs);
 	ioapic_free(m->ioapic);
-	pci_root_free(m->root);
+	for (unsigned i = 0; i < m->config->segments; i++)
+		pci_root_free(m->segment[i].root);
 	irq_free(m->irq);
 	kvm_close(&m->kvm);
 	memory_free(&m->memory);

@@ -28,18 +28,23 @@
 #include "postern/pci.h"
 #include "postern/section.h"
 
-#define MACHINE_CPUS_MAX    1024
-#define MACHINE_DEVICES_MAX 28
-#define MACHINE_SLOTS	    32u
-#define MACHINE_ID_SIZE	    32u
+#define MACHINE_CPUS_MAX     1024
+#define MACHINE_SEGMENTS_MAX GUEST_SEGMENTS_MAX
+#define MACHINE_SLOTS_FREE   28 /* of a segment, for devices */
+#define MACHINE_DEVICES_MAX  (MACHINE_SEGMENTS_MAX * MACHINE_SLOTS_FREE)
+#define MACHINE_SLOTS	     32u /* of a segment */
+#define MACHINE_ID_SIZE	     32u
 
 /* Guest physical address map below 4 GiB; RAM above it starts at 4 GiB. */
-#define MACHINE_LOW_RAM_END  UINT64_C(0xc0000000)
-#define MACHINE_MEM32_BASE   UINT64_C(0xc0000000)
-#define MACHINE_MEM32_SIZE   UINT64_C(0x20000000)
-#define MACHINE_ECAM_BASE    UINT64_C(0xe0000000)
-#define MACHINE_ECAM_BUSES   256u
+#define MACHINE_LOW_RAM_END UINT64_C(0xc0000000)
+#define MACHINE_MEM32_BASE  UINT64_C(0xc0000000)
+#define MACHINE_MEM32_SIZE  UINT64_C(0x20000000)
+#define MACHINE_ECAM_BASE   UINT64_C(0xe0000000)
+#define MACHINE_ECAM_BUSES  256u
+/* Of segments 1 and up, one bus each; one register window for each segment's IOMMU. */
+#define MACHINE_ECAM_OTHERS  UINT64_C(0xf0000000)
 #define MACHINE_IOMMU_WINDOW UINT64_C(0xfeb80000)
+#define MACHINE_IOMMU_SIZE   UINT64_C(0x4000)
 #define MACHINE_HIGH_RAM     UINT64_C(0x100000000)
 #define MACHINE_PIO_BASE     0xc000u
 #define MACHINE_PIO_SIZE     0x3000u
@@ -66,6 +71,7 @@ enum viommu_accel { VIOMMU_ACCEL_AUTO, VIOMMU_ACCEL_HW, VIOMMU_ACCEL_SOFT };
 struct disk_config {
 	char *path, *id;
 	bool readonly, iommu;
+	unsigned segment;
 };
 
 struct vfio_config {
@@ -73,6 +79,13 @@ struct vfio_config {
 	int fd;
 	char *id;
 	bool iommu;
+	unsigned segment;
+};
+
+struct viommu_config {
+	bool present;
+	enum viommu_accel accel;
+	enum viommu_features features;
 };
 
 struct machine_config {
@@ -84,9 +97,8 @@ struct machine_config {
 	unsigned disks;
 	struct vfio_config vfio[MACHINE_DEVICES_MAX];
 	unsigned vfios;
-	bool viommu;
-	enum viommu_accel accel;
-	enum viommu_features viommu_features;
+	unsigned segments;
+	struct viommu_config viommu[MACHINE_SEGMENTS_MAX];
 	enum machine_iommufd iommufd;
 	int iommufd_fd; /* pre-opened /dev/iommu or -1 */
 	unsigned viommu_command_nr;
@@ -100,6 +112,15 @@ struct machine_config {
 	int ctl_fd;		 /* the same as a listening descriptor, or -1 */
 	bool stats;		 /* print the counters at the end */
 };
+
+/* Whether any segment has a vIOMMU. */
+static inline bool machine_config_viommu(const struct machine_config *config)
+{
+	for (unsigned i = 0; i < config->segments; i++)
+		if (config->viommu[i].present)
+			return true;
+	return false;
+}
 
 /* Defaults from Kconfig. */
 void machine_config_init(struct machine_config *config);
@@ -145,19 +166,26 @@ struct irq_remapper {
 	int (*remap)(void *opaque, uint16_t devid, const struct msi_msg *in, struct msi_msg *out,
 		     bool log);
 	void *opaque;
+	unsigned segment; /* whose requesters it speaks for */
 };
 
 struct irq;
+
+/* A requester of the machine: its PCI segment and, below that, the id that the segment knows. */
+static inline uint32_t machine_sbdf(unsigned segment, uint16_t devid)
+{
+	return (uint32_t)segment << 16 | devid;
+}
 
 /* Owns KVM's routing table: GSIs 0..23 are the IOAPIC's pins, the rest message routes. */
 int irq_new(struct kvm *kvm, struct irq **irq);
 void irq_free(struct irq *irq);
 /* Before vCPUs run. */
 void irq_set_remapper(struct irq *irq, const struct irq_remapper *remapper);
-/* Resolve routes of DEVID (or of all) anew and hand them to KVM. Any thread. */
-void irq_refresh(struct irq *irq, uint16_t devid, bool all);
-/* A sink for requester DEVID; REMAPPED false for the IOMMU's own messages. Freed by irq_free(). */
-int irq_sink_new(struct irq *irq, uint16_t devid, bool remapped, struct msi_sink **sink);
+/* Resolve routes of SBDF (or of all in its segment) anew and hand them to KVM. Any thread. */
+void irq_refresh(struct irq *irq, uint32_t sbdf, bool all);
+/* A sink for requester SBDF; REMAPPED false for the IOMMU's own messages. Freed by irq_free(). */
+int irq_sink_new(struct irq *irq, uint32_t sbdf, bool remapped, struct msi_sink **sink);
 /*
  * A message that the IOMMU itself has composed: not remapped, and with bits 31:8 of the destination
  * in bits 63:40 of its address, which no device can name. Errors as msi_sink_send().
@@ -252,6 +280,7 @@ struct machine_device {
 	const struct device_class *class;
 	char id[MACHINE_ID_SIZE];
 	const char *what; /* file or node; the class's */
+	unsigned segment;
 	uint8_t devfn;
 	bool iommu;
 };
@@ -270,7 +299,14 @@ struct machine {
 	struct guest_memory memory;
 	struct dma_identity identity;
 	struct bus mmio, pio;
-	struct pci_root *root;
+	/* PCI segment groups, config->segments of them. */
+	struct machine_segment {
+		struct pci_root *root;
+		/* Of its vIOMMU, when there is one: it translates for devices with iommu=on. */
+		struct amd_iommu_engine *engine;
+		struct msi_sink *slot_sink[MACHINE_SLOTS];
+		struct intx_line *slot_line[MACHINE_SLOTS];
+	} segment[MACHINE_SEGMENTS_MAX];
 	struct irq *irq;
 	struct event_loop *loop;
 	struct guest_window window;
@@ -279,14 +315,12 @@ struct machine {
 	struct acpi_regs *acpi_regs;
 	struct vcpu vcpu[MACHINE_CPUS_MAX];
 	struct guest_acpi acpi; /* devices add to it (IOMMU) before the tables are built */
-	/* A vIOMMU, when there is one, translates for devices with iommu=on. */
-	struct amd_iommu_engine *engine;
-	int (*dma_space_new)(struct machine *m, uint16_t devid, struct dma_space **ds);
+	/* Of a machine with vIOMMUs. */
+	int (*dma_space_new)(struct machine *m, unsigned segment, uint16_t devid,
+			     struct dma_space **ds);
 	void (*dma_space_free)(struct dma_space *ds);
-	struct iommufd *iommufd_soft, *iommufd_kernel;
-	struct machine_device *devices; /* in order of creation */
-	struct msi_sink *slot_sink[MACHINE_SLOTS];
-	struct intx_line *slot_line[MACHINE_SLOTS];
+	struct iommufd *iommufd_kernel;
+	struct machine_device *devices;	       /* in order of creation */
 	const struct machine_watcher *watcher; /* or NULL */
 	_Atomic int end;		       /* enum machine_end */
 	atomic_uint drains;
@@ -340,32 +374,35 @@ void machine_metrics(struct machine *m, struct metrics *out);
 
 /*
  * Give DEV its class, its id (ID, or one of the class's name and a number where ID is NULL) and a
- * free slot. 0 or -errno after saying why with WHAT, an option's name.
+ * free slot of SEGMENT. 0 or -errno after saying why with WHAT, an option's name.
  */
 int machine_device_init(struct machine *m, struct machine_device *dev,
-			const struct device_class *class, const char *id, bool iommu);
+			const struct device_class *class, const char *id, unsigned segment,
+			bool iommu);
 /* From now on it is found by its id. */
 void machine_device_publish(struct machine *m, struct machine_device *dev);
 void machine_device_withdraw(struct machine *m, struct machine_device *dev);
 struct machine_device *machine_device_find(struct machine *m, const char *id);
 /* Letters, digits, "-", "_" and ".", beginning with a letter, shorter than MACHINE_ID_SIZE. */
 bool machine_id_good(const char *id);
-/* The end of its interrupt line for the device in SLOT; as machine_place() one for all times. */
-int machine_slot_line(struct machine *m, unsigned slot, struct intx_line **line);
+/* The end of its interrupt line for the device in SLOT of SEGMENT; as machine_place() one for all
+ * times. */
+int machine_slot_line(struct machine *m, unsigned segment, unsigned slot, struct intx_line **line);
 /*
- * A device's place behind the vIOMMU or beside it: its view of memory (DS may be NULL) and its
- * message sink. IOMMU asks for translation; the tables that describe the IOMMU then name the
- * device.
+ * A device's place behind the vIOMMU of its segment or beside it: its view of memory (DS may be
+ * NULL) and its message sink. IOMMU asks for translation; the tables that describe the IOMMU then
+ * name the device.
  */
-int machine_place(struct machine *m, uint8_t devfn, bool iommu, struct dma_space **ds,
-		  struct msi_sink **sink);
+int machine_place(struct machine *m, unsigned segment, uint8_t devfn, bool iommu,
+		  struct dma_space **ds, struct msi_sink **sink);
 void machine_unplace(struct machine *m, struct dma_space *ds, bool iommu);
 
 struct amd_viommu;
 struct amd_viommu_config;
-/* What the ACPI tables say of FRONT, which was made from CONFIG: nothing but what it is. */
+/* What the ACPI tables say of SEGMENT's FRONT, which was made from CONFIG: nothing but what it is.
+ */
 void viommu_describe(const struct amd_viommu *front, const struct amd_viommu_config *config,
-		     struct guest_iommu *iommu);
+		     unsigned segment, struct guest_iommu *iommu);
 
 /* ---- exit codes (documented in postern(1)) ---- */
 

@@ -10,6 +10,7 @@ void machine_config_init(struct machine_config *config)
 	*config = (struct machine_config){
 		.memory = CONFIG_DEFAULT_MEMORY_MIB * MIB,
 		.cpus = 1,
+		.segments = 1,
 		.iommufd_fd = -1,
 		.ctl_fd = -1,
 		.viommu_command_nr = CONFIG_VIOMMU_COMMAND_NR,

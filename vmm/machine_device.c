@@ -50,14 +50,16 @@ static int take_id(struct machine *m, struct machine_device *dev, const char *id
 }
 
 int machine_device_init(struct machine *m, struct machine_device *dev,
-			const struct device_class *class, const char *id, bool iommu)
+			const struct device_class *class, const char *id, unsigned segment,
+			bool iommu)
 {
 	int slot;
 
-	*dev = (struct machine_device){.class = class, .iommu = iommu};
-	slot = pci_root_free_slot(m->root, MACHINE_SLOT_FIRST);
+	*dev = (struct machine_device){.class = class, .segment = segment, .iommu = iommu};
+	slot = pci_root_free_slot(m->segment[segment].root, MACHINE_SLOT_FIRST);
 	if (slot < 0) {
-		log_error("--%s: no free PCI slot", class->name);
+		log_error("--%s: no free PCI slot in segment %u; --pci-segments adds segments",
+			  class->name, segment);
 		return slot;
 	}
 	dev->devfn = PCI_DEVFN((unsigned)slot, 0);
@@ -87,31 +89,33 @@ void machine_device_withdraw(struct machine *m, struct machine_device *dev)
 /* ---- places ---- */
 
 /* A slot's sink and line are freed with the machine, and serve whatever comes into the slot. */
-static int slot_sink(struct machine *m, uint8_t devfn, bool iommu, struct msi_sink **sink)
+static int slot_sink(struct machine *m, unsigned segment, uint8_t devfn, bool iommu,
+		     struct msi_sink **sink)
 {
-	struct msi_sink **kept = &m->slot_sink[devfn >> 3];
-	int rc = *kept ? 0 : irq_sink_new(m->irq, devfn, iommu, kept);
+	struct msi_sink **kept = &m->segment[segment].slot_sink[devfn >> 3];
+	int rc = *kept ? 0 : irq_sink_new(m->irq, machine_sbdf(segment, devfn), iommu, kept);
 
 	*sink = *kept;
 	return rc;
 }
 
-int machine_place(struct machine *m, uint8_t devfn, bool iommu, struct dma_space **ds,
-		  struct msi_sink **sink)
+int machine_place(struct machine *m, unsigned segment, uint8_t devfn, bool iommu,
+		  struct dma_space **ds, struct msi_sink **sink)
 {
-	int rc = slot_sink(m, devfn, iommu, sink);
+	struct guest_iommu *described = &m->acpi.segment[segment].iommu;
+	int rc = slot_sink(m, segment, devfn, iommu, sink);
 
 	if (rc)
 		return rc;
 	if (iommu) {
-		if (m->acpi.iommu.device_count == ARRAY_SIZE(m->acpi.iommu.device))
+		if (described->device_count == ARRAY_SIZE(described->device))
 			return -ENOSPC;
-		m->acpi.iommu.device[m->acpi.iommu.device_count++] = devfn;
+		described->device[described->device_count++] = devfn;
 	}
 	if (!ds)
 		return 0;
 	*ds = &m->identity.ds;
-	return iommu ? m->dma_space_new(m, devfn, ds) : 0;
+	return iommu ? m->dma_space_new(m, segment, devfn, ds) : 0;
 }
 
 void machine_unplace(struct machine *m, struct dma_space *ds, bool iommu)
@@ -120,9 +124,9 @@ void machine_unplace(struct machine *m, struct dma_space *ds, bool iommu)
 		m->dma_space_free(ds);
 }
 
-int machine_slot_line(struct machine *m, unsigned slot, struct intx_line **line)
+int machine_slot_line(struct machine *m, unsigned segment, unsigned slot, struct intx_line **line)
 {
-	struct intx_line **kept = &m->slot_line[slot];
+	struct intx_line **kept = &m->segment[segment].slot_line[slot];
 	int rc = *kept ? 0 : ioapic_line_new(m->ioapic, guest_intx_gsi(&m->acpi, slot), kept);
 
 	*line = *kept;

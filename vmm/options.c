@@ -138,11 +138,16 @@ static int choose(const char *option, const char *text, const struct choice *cho
 	return -EINVAL;
 }
 
+struct viommu_option {
+	struct viommu_config viommu;
+	unsigned segment;
+};
+
 static int viommu_kind(void *target, const char *value)
 {
 	if (strcmp(value, "amd") != 0)
 		return -EINVAL;
-	((struct machine_config *)target)->viommu = true;
+	((struct viommu_option *)target)->viommu.present = true;
 	return 0;
 }
 
@@ -156,7 +161,7 @@ static int viommu_accel(void *target, const char *value)
 
 	if (accel < 0)
 		return -EPERM; /* said already */
-	((struct machine_config *)target)->accel = (enum viommu_accel)accel;
+	((struct viommu_option *)target)->viommu.accel = (enum viommu_accel)accel;
 	return 0;
 }
 
@@ -170,23 +175,33 @@ static int viommu_features(void *target, const char *value)
 
 	if (profile < 0)
 		return -EPERM; /* said already */
-	((struct machine_config *)target)->viommu_features = (enum viommu_features)profile;
+	((struct viommu_option *)target)->viommu.features = (enum viommu_features)profile;
 	return 0;
+}
+
+static int viommu_segment(void *target, const char *value)
+{
+	return parse_segment(value, &((struct viommu_option *)target)->segment);
 }
 
 int config_set_viommu(struct machine_config *config, const char *text)
 {
-	static const struct option_key keys[] = {
-		{"type", viommu_kind}, {"accel", viommu_accel}, {"features", viommu_features}, {0}};
-	int rc;
+	static const struct option_key keys[] = {{"type", viommu_kind},
+						 {"accel", viommu_accel},
+						 {"features", viommu_features},
+						 {"segment", viommu_segment},
+						 {0}};
+	struct viommu_option option = {0};
+	int rc = parse_keys("viommu", text, &option, keys, viommu_kind);
 
-	config->viommu = false;
-	rc = parse_keys("viommu", text, config, keys, viommu_kind);
-	if (!rc && !config->viommu)
+	if (!rc && !option.viommu.present)
 		rc = -EINVAL;
-	if (rc == -EINVAL && !config->viommu)
+	if (rc == -EINVAL && !option.viommu.present)
 		log_error("--viommu %s: the one kind there is is \"amd\"", text);
-	return rc ? -EINVAL : 0;
+	if (rc)
+		return -EINVAL;
+	config->viommu[option.segment] = option.viommu;
+	return 0;
 }
 
 static int memory_size(void *target, const char *value)
@@ -224,6 +239,19 @@ int config_set_cpus(struct machine_config *config, const char *text)
 		return -EINVAL;
 	}
 	config->cpus = (unsigned)cpus;
+	return 0;
+}
+
+int config_set_segments(struct machine_config *config, const char *text)
+{
+	uint64_t segments;
+
+	if (parse_number(text, MACHINE_SEGMENTS_MAX, &segments) || !segments) {
+		log_error("--pci-segments %s: give a number from 1 to %d", text,
+			  MACHINE_SEGMENTS_MAX);
+		return -EINVAL;
+	}
+	config->segments = (unsigned)segments;
 	return 0;
 }
 
@@ -364,13 +392,17 @@ const struct option_def run_options[] = {
 	{"cmdline", "TEXT", "Kernel command line", set_cmdline},
 	{"memory", "SIZE[,hugepages=on]", "Guest memory (512M, 4G)", config_set_memory},
 	{"cpus", "N", "Virtual CPUs", config_set_cpus},
-	{"disk", "path=FILE[,readonly=on][,iommu=on][,id=NAME]",
+	{"pci-segments", "N", "PCI segments: root bridges, each with its own bus and devices",
+	 config_set_segments},
+	{"disk", "path=FILE[,readonly=on][,iommu=on][,id=NAME][,segment=N]",
 	 "A virtio block device; may be repeated", config_add_disk},
-	{"vfio", "DEVICE|fd=N[,iommu=on][,id=NAME]",
+	{"vfio", "DEVICE|fd=N[,iommu=on][,id=NAME][,segment=N]",
 	 "Assign a PCI device: BDF, sysfs directory or /dev/vfio/devices/vfioN; may be repeated",
 	 config_add_vfio},
-	{"viommu", "amd[,accel=auto|hw|soft][,features=basic|v2|full]",
-	 "Show the guest an AMD IOMMU; devices with iommu=on are behind it", config_set_viommu},
+	{"viommu", "amd[,accel=auto|hw|soft][,features=basic|v2|full][,segment=N]",
+	 "Show the guest an AMD IOMMU; devices of its PCI segment with iommu=on are behind it; may "
+	 "be repeated",
+	 config_set_viommu},
 	{"iommufd", "kernel|soft[,fd=N]",
 	 "Whose iommufd assigned devices use; fd passes an open /dev/iommu", config_set_iommufd},
 	{"viommu-command-nr", "NR", "ioctl number of IOMMU_VIOMMU_COMMAND on this kernel",
@@ -462,6 +494,51 @@ static int parse_pass(struct machine_config *config, int argc, char **argv, bool
 	return 0;
 }
 
+static int check_place(const struct machine_config *config, const char *option, const char *what,
+		       unsigned segment, bool iommu)
+{
+	if (segment >= config->segments) {
+		log_error("--%s %s,segment=%u: there is no such PCI segment: add --pci-segments %u",
+			  option, what, segment, segment + 1);
+		return -EINVAL;
+	}
+	if (iommu && !config->viommu[segment].present) {
+		if (segment)
+			log_error("--%s %s,segment=%u,iommu=on needs an IOMMU there: add --viommu "
+				  "amd,segment=%u",
+				  option, what, segment, segment);
+		else
+			log_error("--%s %s,iommu=on needs an IOMMU: add --viommu amd", option,
+				  what);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int check_segments(const struct machine_config *config)
+{
+	char path[512];
+	int rc = 0;
+
+	for (unsigned i = 0; !rc && i < MACHINE_SEGMENTS_MAX; i++) {
+		if (config->viommu[i].present)
+			rc = check_place(config, "viommu", "amd", i, false);
+	}
+	for (unsigned i = 0; !rc && i < config->disks; i++) {
+		const struct disk_config *disk = &config->disk[i];
+
+		snprintf(path, sizeof(path), "path=%s", disk->path);
+		rc = check_place(config, "disk", path, disk->segment, disk->iommu);
+	}
+	for (unsigned i = 0; !rc && i < config->vfios; i++) {
+		const struct vfio_config *vfio = &config->vfio[i];
+
+		rc = check_place(config, "vfio", vfio->path ? vfio->path : "fd=N", vfio->segment,
+				 vfio->iommu);
+	}
+	return rc;
+}
+
 int options_parse(struct machine_config *config, int argc, char **argv)
 {
 	int rc = parse_pass(config, argc, argv, true);
@@ -474,19 +551,5 @@ int options_parse(struct machine_config *config, int argc, char **argv)
 		log_error("no kernel: give --kernel FILE (an ELF vmlinux or a bzImage)");
 		return -EINVAL;
 	}
-	for (unsigned i = 0; i < config->disks; i++) {
-		if (config->disk[i].iommu && !config->viommu) {
-			log_error("--disk path=%s,iommu=on needs an IOMMU: add --viommu amd",
-				  config->disk[i].path);
-			return -EINVAL;
-		}
-	}
-	for (unsigned i = 0; i < config->vfios; i++) {
-		if (config->vfio[i].iommu && !config->viommu) {
-			log_error("--vfio %s,iommu=on needs an IOMMU: add --viommu amd",
-				  config->vfio[i].path ? config->vfio[i].path : "fd=N");
-			return -EINVAL;
-		}
-	}
-	return 0;
+	return check_segments(config);
 }

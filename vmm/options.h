@@ -30,6 +30,8 @@ void options_help(void);
 int parse_size(const char *text, uint64_t *bytes);
 /* "on" or "off". */
 int parse_switch(const char *text, bool *value);
+/* The number of a PCI segment, of those that there can be. */
+int parse_segment(const char *text, unsigned *segment);
 /* An unsigned number, decimal or 0x, at most MAX. */
 int parse_number(const char *text, uint64_t max, uint64_t *value);
 
@@ -52,6 +54,7 @@ int config_add_vfio(struct machine_config *config, const char *text);
 int config_set_viommu(struct machine_config *config, const char *text);
 int config_set_memory(struct machine_config *config, const char *text);
 int config_set_serial(struct machine_config *config, const char *text);
+int config_set_segments(struct machine_config *config, const char *text);
 int config_set_cpus(struct machine_config *config, const char *text);
 int config_set_event_loop(struct machine_config *config, const char *text);
 int config_set_iommufd(struct machine_config *config, const char *text);

@@ -23,6 +23,27 @@ static int disk_iommu(void *target, const char *value)
 	return parse_switch(value, &((struct disk_config *)target)->iommu);
 }
 
+/* Whether there are that many is known when all options are. */
+int parse_segment(const char *value, unsigned *segment)
+{
+	uint64_t number;
+	int rc = parse_number(value, MACHINE_SEGMENTS_MAX - 1, &number);
+
+	if (!rc)
+		*segment = (unsigned)number;
+	return rc;
+}
+
+static int disk_segment(void *target, const char *value)
+{
+	return parse_segment(value, &((struct disk_config *)target)->segment);
+}
+
+static int vfio_segment(void *target, const char *value)
+{
+	return parse_segment(value, &((struct vfio_config *)target)->segment);
+}
+
 static int take_id(char **id, const char *value)
 {
 	return machine_id_good(value) ? config_set_string(id, value) : -EINVAL;
@@ -35,11 +56,9 @@ static int disk_id(void *target, const char *value)
 
 int config_add_disk(struct machine_config *config, const char *text)
 {
-	static const struct option_key keys[] = {{"path", disk_path},
-						 {"readonly", disk_readonly},
-						 {"iommu", disk_iommu},
-						 {"id", disk_id},
-						 {0}};
+	static const struct option_key keys[] = {
+		{"path", disk_path}, {"readonly", disk_readonly}, {"iommu", disk_iommu},
+		{"id", disk_id},     {"segment", disk_segment},	  {0}};
 	struct disk_config *disk;
 	int rc;
 
@@ -100,8 +119,9 @@ static int vfio_id(void *target, const char *value)
 
 int config_add_vfio(struct machine_config *config, const char *text)
 {
-	static const struct option_key keys[] = {
-		{"path", vfio_path}, {"fd", vfio_fd}, {"iommu", vfio_iommu}, {"id", vfio_id}, {0}};
+	static const struct option_key keys[] = {{"path", vfio_path},	    {"fd", vfio_fd},
+						 {"iommu", vfio_iommu},	    {"id", vfio_id},
+						 {"segment", vfio_segment}, {0}};
 	struct vfio_config *vfio;
 	int rc;
 

@@ -252,6 +252,36 @@ static const struct pci_id host_bridge_id = {
 
 static const struct pci_function_ops host_bridge_ops = {0};
 
+static int ports_add(struct pci_root *root)
+{
+	const struct bus_range address = {.base = CONFIG_ADDRESS,
+					  .size = 4,
+					  .ops = &address_ops,
+					  .opaque = root,
+					  .name = "PCI configuration address"};
+	const struct bus_range data = {.base = CONFIG_DATA,
+				       .size = 4,
+				       .ops = &data_ops,
+				       .opaque = root,
+				       .name = "PCI configuration data"};
+	int rc = bus_add(root->pio, &address);
+
+	if (rc)
+		return rc;
+	rc = bus_add(root->pio, &data);
+	if (rc)
+		bus_remove(root->pio, CONFIG_ADDRESS);
+	return rc;
+}
+
+static void ports_remove(struct pci_root *root)
+{
+	if (root->windows.segment)
+		return;
+	bus_remove(root->pio, CONFIG_DATA);
+	bus_remove(root->pio, CONFIG_ADDRESS);
+}
+
 static bool window_good(uint64_t base, uint64_t size)
 {
 	return !size || base + (size - 1) >= base;
@@ -284,32 +314,19 @@ int pci_root_new(struct pci_root **out, struct bus *mmio, struct bus *pio,
 					       .name = "PCI ECAM"});
 	if (rc)
 		goto err_free;
-	rc = bus_add(pio, &(struct bus_range){.base = CONFIG_ADDRESS,
-					      .size = 4,
-					      .ops = &address_ops,
-					      .opaque = root,
-					      .name = "PCI configuration address"});
+	rc = windows->segment ? 0 : ports_add(root);
 	if (rc)
 		goto err_ecam;
-	rc = bus_add(pio, &(struct bus_range){.base = CONFIG_DATA,
-					      .size = 4,
-					      .ops = &data_ops,
-					      .opaque = root,
-					      .name = "PCI configuration data"});
-	if (rc)
-		goto err_address;
 	pci_function_init(&root->host_bridge, "host bridge", &host_bridge_ops, &host_bridge_id);
 	rc = pci_root_add(root, &root->host_bridge, PCI_DEVFN(0, 0));
 	if (rc)
-		goto err_data;
+		goto err_ports;
 	*out = root;
 	return 0;
 
-err_data:
+err_ports:
 	pci_function_fini(&root->host_bridge);
-	bus_remove(pio, CONFIG_DATA);
-err_address:
-	bus_remove(pio, CONFIG_ADDRESS);
+	ports_remove(root);
 err_ecam:
 	bus_remove(mmio, windows->ecam_base);
 err_free:
@@ -330,8 +347,7 @@ void pci_root_free(struct pci_root *root)
 			pci_root_remove(fn);
 	}
 	pci_function_fini(&root->host_bridge);
-	bus_remove(root->pio, CONFIG_DATA);
-	bus_remove(root->pio, CONFIG_ADDRESS);
+	ports_remove(root);
 	bus_remove(root->mmio, root->windows.ecam_base);
 	pthread_mutex_destroy(&root->decode_lock);
 	pthread_mutex_destroy(&root->add_lock);

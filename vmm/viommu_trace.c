@@ -25,9 +25,11 @@ struct kind {
 struct viommu_trace {
 	FILE *out;
 	pthread_mutex_t lock;
-	unsigned kinds;
-	struct kind kind[KINDS_MAX];
-	uint64_t uncounted; /* of further kinds */
+	struct unit {
+		unsigned kinds;
+		struct kind kind[KINDS_MAX];
+		uint64_t uncounted; /* of further kinds */
+	} unit[MACHINE_SEGMENTS_MAX];
 };
 
 int config_set_trace(struct machine_config *config, const char *text)
@@ -65,18 +67,18 @@ int viommu_trace_new(const char *path, struct viommu_trace **out)
 	return 0;
 }
 
-static struct kind *find_kind(struct viommu_trace *trace, bool get, uint16_t index)
+static struct kind *find_kind(struct unit *unit, bool get, uint16_t index)
 {
 	struct kind *kind;
 
-	for (unsigned i = 0; i < trace->kinds; i++) {
-		kind = &trace->kind[i];
+	for (unsigned i = 0; i < unit->kinds; i++) {
+		kind = &unit->kind[i];
 		if (kind->get == get && kind->index == index)
 			return kind;
 	}
-	if (trace->kinds == KINDS_MAX)
+	if (unit->kinds == KINDS_MAX)
 		return NULL;
-	kind = &trace->kind[trace->kinds++];
+	kind = &unit->kind[unit->kinds++];
 	*kind = (struct kind){.get = get, .index = index, .shortest = UINT64_MAX};
 	return kind;
 }
@@ -93,16 +95,28 @@ static const char *operation(bool get)
 	return get ? "get" : "set";
 }
 
-void viommu_trace_command(void *opaque, bool get, uint16_t index, uint64_t value, int rc,
-			  uint64_t ns)
+/* "viommu", "viommu1", "viommu2"... */
+static const char *unit_name(unsigned unit, char name[static 20])
 {
-	struct viommu_trace *trace = opaque;
-	struct kind *kind;
+	if (unit)
+		snprintf(name, 20, "viommu%u", unit);
+	else
+		snprintf(name, 20, "viommu");
+	return name;
+}
 
+void viommu_trace_unit_command(struct viommu_trace *trace, unsigned number, bool get,
+			       uint16_t index, uint64_t value, int rc, uint64_t ns)
+{
+	struct unit *unit = &trace->unit[number];
+	struct kind *kind;
+	char name[20];
+
+	unit_name(number, name);
 	pthread_mutex_lock(&trace->lock);
-	fprintf(trace->out, "trace viommu %s 0x%04x 0x%016llx %d %llu\n", operation(get), index,
+	fprintf(trace->out, "trace %s %s 0x%04x 0x%016llx %d %llu\n", name, operation(get), index,
 		(unsigned long long)value, rc, (unsigned long long)ns);
-	kind = find_kind(trace, get, index);
+	kind = find_kind(unit, get, index);
 	if (kind) {
 		kind->count++;
 		kind->errors += rc != 0;
@@ -112,18 +126,24 @@ void viommu_trace_command(void *opaque, bool get, uint16_t index, uint64_t value
 			kind->longest = ns;
 		kind->bucket[bucket_of(ns)]++;
 	} else {
-		trace->uncounted++;
+		unit->uncounted++;
 	}
 	pthread_mutex_unlock(&trace->lock);
 }
 
-static void print_kind(FILE *out, const struct kind *kind)
+void viommu_trace_command(void *trace, bool get, uint16_t index, uint64_t value, int rc,
+			  uint64_t ns)
+{
+	viommu_trace_unit_command(trace, 0, get, index, value, rc, ns);
+}
+
+static void print_kind(FILE *out, const char *name, const struct kind *kind)
 {
 	fprintf(out,
-		"trace viommu histogram %s 0x%04x count %llu errors %llu shortest %llu longest "
+		"trace %s histogram %s 0x%04x count %llu errors %llu shortest %llu longest "
 		"%llu "
 		"ns",
-		operation(kind->get), kind->index, (unsigned long long)kind->count,
+		name, operation(kind->get), kind->index, (unsigned long long)kind->count,
 		(unsigned long long)kind->errors, (unsigned long long)kind->shortest,
 		(unsigned long long)kind->longest);
 	for (unsigned i = 0; i < BUCKETS; i++) {
@@ -133,17 +153,26 @@ static void print_kind(FILE *out, const struct kind *kind)
 	fputc('\n', out);
 }
 
+static void print_unit(FILE *out, unsigned number, const struct unit *unit)
+{
+	char name[20];
+
+	unit_name(number, name);
+	for (unsigned i = 0; i < unit->kinds; i++)
+		print_kind(out, name, &unit->kind[i]);
+	if (unit->uncounted)
+		fprintf(out, "trace %s histogram others count %llu\n", name,
+			(unsigned long long)unit->uncounted);
+}
+
 void viommu_trace_free(struct viommu_trace *trace)
 {
 	int failed;
 
 	if (!trace)
 		return;
-	for (unsigned i = 0; i < trace->kinds; i++)
-		print_kind(trace->out, &trace->kind[i]);
-	if (trace->uncounted)
-		fprintf(trace->out, "trace viommu histogram others count %llu\n",
-			(unsigned long long)trace->uncounted);
+	for (unsigned i = 0; i < MACHINE_SEGMENTS_MAX; i++)
+		print_unit(trace->out, i, &trace->unit[i]);
 	failed = ferror(trace->out) | fflush(trace->out);
 	if (trace->out != stderr)
 		failed |= fclose(trace->out);

@@ -134,6 +134,15 @@ int vfio_host_new(struct iommufd *ctx, const struct guest_memory *memory, struct
 	return 0;
 }
 
+int vfio_host_share(struct vfio_host *lender, struct vfio_host **host)
+{
+	int ret = vfio_host_new(lender->ctx, lender->dma.memory, host);
+
+	if (!ret)
+		(*host)->lender = lender;
+	return ret;
+}
+
 void vfio_host_free(struct vfio_host *host)
 {
 	if (!host)
@@ -142,7 +151,8 @@ void vfio_host_free(struct vfio_host *host)
 		amd_iommu_engine_unlisten(host->engine, &host->listener);
 	if (host->ready) {
 		dma_ioas_destroy(&host->dma, host->follow.blocked);
-		dma_ioas_destroy(&host->dma, host->follow.base);
+		if (!host->lender)
+			dma_ioas_destroy(&host->dma, host->follow.base);
 	}
 	vfio_follow_fini(&host->follow);
 	free(host);
@@ -186,12 +196,20 @@ int vfio_host_prepare(struct vfio_host *host)
 			  "with --iommufd kernel on a kernel with CONFIG_IOMMUFD");
 		return -EOPNOTSUPP;
 	}
-	ret = iommufd_ioas_alloc(host->ctx, &host->follow.base);
-	if (ret)
-		goto fail;
+	if (host->lender) {
+		ret = vfio_host_prepare(host->lender);
+		if (ret)
+			return ret;
+		host->follow.base = host->lender->follow.base;
+	} else {
+		ret = iommufd_ioas_alloc(host->ctx, &host->follow.base);
+		if (ret)
+			goto fail;
+	}
 	ret = iommufd_ioas_alloc(host->ctx, &host->follow.blocked);
 	if (ret) {
-		iommufd_destroy(host->ctx, host->follow.base);
+		if (!host->lender)
+			iommufd_destroy(host->ctx, host->follow.base);
 		goto fail;
 	}
 	host->ready = true;
@@ -271,6 +289,13 @@ static int host_map_ram(struct vfio_host *host)
 	unsigned i;
 	int ret = 0;
 
+	if (host->ram)
+		return 0;
+	if (host->lender) {
+		ret = host_map_ram(host->lender);
+		host->ram = !ret;
+		return ret;
+	}
 	for (i = 0; i < gm->count; i++)
 		total += gm->region[i].size;
 	for (i = 0; i < gm->count; i++) {
@@ -319,11 +344,9 @@ int vfio_host_admit(struct vfio_host *host, struct vfio_device *dev)
 	ret = host_check_reserved(host, dev, host->follow.blocked);
 	if (ret)
 		goto detach;
-	if (!host->ram) {
-		ret = host_map_ram(host);
-		if (ret)
-			goto detach;
-	}
+	ret = host_map_ram(host);
+	if (ret)
+		goto detach;
 	return 0;
 detach:
 	vfio_host_detach(host, dev);

@@ -214,7 +214,8 @@ struct vfio_host {
 	struct amd_iommu_engine *engine; /* NULL: nobody to follow */
 	struct amd_iommu_listener listener;
 	struct vfio_follow follow;
-	bool ready, ram; /* IOASes exist; RAM is in the base */
+	struct vfio_host *lender; /* whose base IOAS this one uses, or NULL */
+	bool ready, ram;	  /* IOASes exist; RAM is in the base */
 };
 
 /* IOASes exist, DEV is bound. Attach it to the empty IOAS and put RAM into the base IOAS, after

@@ -25,6 +25,11 @@ struct vfio_device;
 /* CTX (kernel transport) and MEMORY outlive the host. RAM is mapped when the first device comes. */
 int vfio_host_new(struct iommufd *ctx, const struct guest_memory *memory, struct vfio_host **host);
 void vfio_host_free(struct vfio_host *host);
+/*
+ * A host for devices that follow another vIOMMU than those of LENDER: guest RAM is pinned once, in
+ * LENDER's IOAS, and LENDER outlives this one. 0 -ENOMEM.
+ */
+int vfio_host_share(struct vfio_host *lender, struct vfio_host **host);
 /* From now on devices with iommu=on follow ENGINE's tables. Before the first such device. */
 int vfio_host_follow(struct vfio_host *host, struct amd_iommu_engine *engine);
 

@@ -15,7 +15,7 @@
 #include <pthread.h>
 #include <stdint.h>
 
-#define BUS_RANGES_MAX 256
+#define BUS_RANGES_MAX 2048
 
 struct bus_ops {
 	/* OFFSET is relative to the range; WIDTH is 1, 2, 4 or 8. Alignment is the handler's

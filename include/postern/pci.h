@@ -195,11 +195,12 @@ struct pci_windows {
 	uint64_t mem32_base, mem32_size;
 	uint64_t mem64_base, mem64_size;
 	uint16_t io_base, io_size;
+	uint16_t segment; /* PCI segment group */
 };
 
 /*
- * A root with one bus 0, reachable over CF8h/CFCh (on PIO) and ECAM (on MMIO). Both buses and the
- * root live as long as the machine. 0 or -errno.
+ * A root with one bus 0, reachable over ECAM (on MMIO) and, in segment 0, over CF8h/CFCh (on PIO),
+ * which know no segments. Both buses and the root live as long as the machine. 0 or -errno.
  */
 int pci_root_new(struct pci_root **root, struct bus *mmio, struct bus *pio,
 		 const struct pci_windows *windows);

@@ -242,7 +242,7 @@ int main(void)
 {
 	struct harness *h = harness_new(1);
 	struct table table = {0};
-	struct irq_remapper remapper = {table_remap, &table};
+	struct irq_remapper remapper = {.remap = table_remap, .opaque = &table};
 	struct msi_sink *sink, *own, *ioapic;
 
 	irq_sink_new(h->m.irq, DEVID, true, &sink);

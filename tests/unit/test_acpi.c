@@ -30,14 +30,31 @@ static void setup(void)
 	acpi = (struct guest_acpi){
 		.memory = &ram,
 		.cpus = 4,
-		.ecam_base = 0xe0000000,
-		.buses = 256,
-		.mem32_base = 0xc0000000,
-		.mem32_size = 0x20000000,
-		.mem64_base = 0x8000000000,
-		.mem64_size = 0x1000000000,
-		.io_base = 0xc000,
-		.io_size = 0x3000,
+		.segments = 1,
+		.segment[0] =
+			{
+				.ecam_base = 0xe0000000,
+				.buses = 256,
+				.mem32_base = 0xc0000000,
+				.mem32_size = 0x20000000,
+				.mem64_base = 0x8000000000,
+				.mem64_size = 0x1000000000,
+				.io_base = 0xc000,
+				.io_size = 0x3000,
+				.iommu =
+					{
+						.present = true,
+						.devid = 0x10,
+						.capability = 0x40,
+						.window = 0xfeb80000,
+						.window_size = 0x4000,
+						.efr = 0x0057402f00205adf,
+						.efr2 = 0x908,
+						.ioapic_devid = 0xa0,
+						.physical_bits = 48,
+						.virtual_bits = 64,
+					},
+			},
 		.ioapic_base = 0xfec00000,
 		.ioapic_id = 7,
 		.uart_gsi = 4,
@@ -48,19 +65,6 @@ static void setup(void)
 		.intx_lines = 8,
 		.sleep_type_s5 = 5,
 		.reset_value = 1,
-		.iommu =
-			{
-				.present = true,
-				.devid = 0x10,
-				.capability = 0x40,
-				.window = 0xfeb80000,
-				.window_size = 0x4000,
-				.efr = 0x0057402f00205adf,
-				.efr2 = 0x908,
-				.ioapic_devid = 0xa0,
-				.physical_bits = 48,
-				.virtual_bits = 64,
-			},
 	};
 	log_set_level((enum log_level) - 1);
 }
@@ -189,12 +193,67 @@ Test(acpi, mcfg)
 {
 	const uint8_t *t;
 
-	acpi.buses = 16;
+	acpi.segment[0].buses = 16;
 	cr_assert_eq(guest_acpi_build(&acpi), 0);
 	t = find("MCFG");
 	cr_assert_eq(table_length(t), 60);
 	cr_assert_eq(get(t + 44, 8), 0xe0000000);
 	cr_assert(get(t + 52, 2) == 0 && t[54] == 0 && t[55] == 15);
+}
+
+/* A second segment, with an IOMMU of its own that has no IOAPIC behind it. */
+static void add_segment(void)
+{
+	acpi.segments = 2;
+	acpi.segment[1] = acpi.segment[0];
+	acpi.segment[1].ecam_base = 0xf0000000;
+	acpi.segment[1].buses = 1;
+	acpi.segment[1].mem32_base = 0xd0000000;
+	acpi.segment[1].mem32_size = acpi.segment[0].mem32_size = 0x10000000;
+	acpi.segment[1].mem64_base += acpi.segment[0].mem64_size;
+	acpi.segment[1].io_base = 0xd800;
+	acpi.segment[1].io_size = acpi.segment[0].io_size = 0x1800;
+	acpi.segment[1].iommu.devid = 0x08;
+	acpi.segment[1].iommu.window = 0xfeb84000;
+	acpi.segment[1].iommu.ioapic_devid = 0;
+	acpi.segment[1].iommu.efr = 0x8cc;
+	acpi.segment[1].iommu.efr2 = 0;
+}
+
+Test(acpi, segments)
+{
+	static const uint64_t window[] = {0xfeb80000, 0xfeb84000};
+	unsigned blocks[2] = {0};
+	const uint8_t *t;
+
+	add_segment();
+	cr_assert_eq(guest_acpi_build(&acpi), 0);
+	t = find("MCFG");
+	cr_assert_eq(table_length(t), 44 + 2 * 16);
+	cr_expect(get(t + 44, 8) == 0xe0000000 && get(t + 52, 2) == 0 && t[55] == 255);
+	cr_expect(get(t + 60, 8) == 0xf0000000 && get(t + 68, 2) == 1 && !t[70] && !t[71]);
+	t = find("IVRS");
+	for (uint32_t i = 48; i < table_length(t); i += (uint32_t)get(t + i + 2, 2)) {
+		const uint8_t *block = t + i;
+		uint64_t segment = get(block + 16, 2), at = block[0] == 0x10 ? 24 : 40;
+		bool special = false;
+
+		cr_assert_lt(segment, 2);
+		blocks[segment]++;
+		cr_expect_eq(get(block + 8, 8), window[segment]);
+		if (block[0] != 0x10)
+			cr_expect_eq(get(block + 24, 8), acpi.segment[segment].iommu.efr);
+		for (; at < get(block + 2, 2); at += 4u << (block[at] >> 6))
+			special |= block[at] == 0x48;
+		cr_expect_eq(special, !segment, "the IOAPIC is behind the first");
+	}
+	cr_expect(blocks[0] == 3 && blocks[1] == 3);
+	/* One with an IOMMU is enough, whichever. */
+	acpi.segment[0].iommu.present = false;
+	cr_assert_eq(guest_acpi_build(&acpi), 0);
+	t = find("IVRS");
+	cr_assert_not_null(t);
+	cr_expect_eq(get(t + 48 + 16, 2), 1);
 }
 
 /* IVinfo and the blocks for the parameters of setup(). */
@@ -205,9 +264,9 @@ Test(acpi, ivrs_names_devices)
 				       0x48, 0x00, 0x00, 0, 0x07, 0xa0, 0x00, 0x01};
 	const uint8_t *t;
 
-	acpi.iommu.device[0] = 0x0010;
-	acpi.iommu.device[1] = 0x00a0;
-	acpi.iommu.device_count = 2;
+	acpi.segment[0].iommu.device[0] = 0x0010;
+	acpi.segment[0].iommu.device[1] = 0x00a0;
+	acpi.segment[0].iommu.device_count = 2;
 	cr_assert_eq(guest_acpi_build(&acpi), 0);
 	t = find("IVRS");
 	cr_assert_not_null(t);
@@ -341,12 +400,12 @@ Test(acpi, ivrs)
 	newest = t + 36 + sizeof(expected);
 	cr_assert_eq(newest[0], 0x40);
 	cr_assert_eq(memcmp(newest + 1, newest - TYPE_11_SIZE + 1, TYPE_11_SIZE - 1), 0);
-	acpi.iommu.efr = 0x8cc; /* XT, NX, IA, GA, HATS=2 */
+	acpi.segment[0].iommu.efr = 0x8cc; /* XT, NX, IA, GA, HATS=2 */
 	cr_assert_eq(guest_acpi_build(&acpi), 0);
 	t = find("IVRS");
 	cr_assert_eq(t[49], 0x20);
 	cr_assert_eq(get(t + 68, 4), 0x80000063);
-	acpi.iommu.present = false;
+	acpi.segment[0].iommu.present = false;
 	cr_assert_eq(guest_acpi_build(&acpi), 0);
 	cr_assert_null(find("IVRS"));
 }
@@ -365,14 +424,18 @@ Test(acpi, limits)
 	} while (0)
 	INVALID(acpi.cpus = 0);
 	INVALID(acpi.cpus = 4097);
-	INVALID(acpi.buses = 0);
-	INVALID(acpi.buses = 257);
-	INVALID(acpi.io_size = 0x4001);
-	INVALID(acpi.mem32_size = 0x40000001);
-	INVALID(acpi.mem64_base = UINT64_MAX);
-	INVALID(acpi.ecam_base = UINT64_MAX);
+	INVALID(acpi.segments = 0);
+	INVALID(acpi.segments = GUEST_SEGMENTS_MAX + 1);
+	INVALID(acpi.segments = 2); /* the second is empty */
+	INVALID(acpi.segment[0].iommu.device_count = GUEST_IOMMU_DEVICES + 1);
+	INVALID(acpi.segment[0].buses = 0);
+	INVALID(acpi.segment[0].buses = 257);
+	INVALID(acpi.segment[0].io_size = 0x4001);
+	INVALID(acpi.segment[0].mem32_size = 0x40000001);
+	INVALID(acpi.segment[0].mem64_base = UINT64_MAX);
+	INVALID(acpi.segment[0].ecam_base = UINT64_MAX);
 	INVALID(acpi.sleep_type_s5 = 8);
-	INVALID(acpi.iommu.window_size = 0);
+	INVALID(acpi.segment[0].iommu.window_size = 0);
 	acpi = good;
 	ram.region[0].size = GUEST_RSDP;
 	cr_assert_eq(guest_acpi_build(&acpi), -EFAULT);
@@ -501,13 +564,15 @@ Test(acpi, iasl)
 		"Name (\\_S5",	       "33db4d5b-1ff7-401c-9657-7441c03dd766",
 		"Notify (PWRB, 0x80)", "ResourceConsumer, Edge, ActiveHigh, Exclusive",
 		"0x0000008000000000",  "Name (_PRT, Package (0x20)",
-		"0x001FFFFF",
+		"0x001FFFFF",	       "Device (PCI0)",
+		"Device (PCI1)",       "Name (_SEG, One)",
 	};
 	char dir[] = "/tmp/test_acpi.XXXXXX", arguments[64];
 
 	if (system("command -v iasl >/dev/null") != 0)
 		cr_skip_test("iasl is not installed (Debian: acpica-tools)");
 	cr_assert_not_null(mkdtemp(dir));
+	add_segment();
 	cr_assert_eq(guest_acpi_build(&acpi), 0);
 	for (size_t i = 0; i < ARRAY_SIZE(tables); i++) {
 		dump(dir, tables[i]);

@@ -148,6 +148,79 @@ Test(irq, the_units_own_message_may_go_to_a_wide_destination)
 	cr_expect_eq(refused(), 2);
 }
 
+/* Each segment's requesters are remapped by its own unit, whatever their ids. */
+struct unit {
+	uint8_t vector;
+	unsigned asked;
+};
+
+static int segment_remap(void *opaque, uint16_t devid, const struct msi_msg *in,
+			 struct msi_msg *out, bool log)
+{
+	struct unit *unit = opaque;
+
+	(void)log;
+	cr_assert_eq(devid, DEVID);
+	unit->asked++;
+	*out = *in;
+	out->data = unit->vector;
+	return 0;
+}
+
+Test(irq, segments_are_remapped_by_their_own_unit)
+{
+	struct msi_msg msg = {APIC, 0};
+	struct unit unit[3] = {{0}};
+	struct msi_sink *sink[3], *none;
+	struct msi_route *route[3];
+	int fd[3];
+
+	for (unsigned i = 0; i < 3; i++) {
+		/* Segment 1 has no unit: its messages pass. */
+		struct irq_remapper remapper = {
+			.remap = segment_remap, .opaque = &unit[i], .segment = i};
+
+		if (i != 1)
+			irq_set_remapper(irq, &remapper);
+		cr_assert_eq(irq_sink_new(irq, machine_sbdf(i, DEVID), true, &sink[i]), 0);
+		cr_expect_eq(sink[i]->devid, DEVID);
+		fd[i] = eventfd(0, EFD_NONBLOCK);
+		msi_route_new(sink[i], fd[i], &route[i]);
+		msi_route_set(sink[i], route[i], &msg);
+	}
+	cr_expect(unit[0].asked == 1 && unit[1].asked == 0 && unit[2].asked == 1);
+	irq_refresh(irq, machine_sbdf(2, DEVID), false);
+	cr_expect(unit[0].asked == 1 && unit[2].asked == 2, "one requester of segment 2");
+	irq_refresh(irq, machine_sbdf(0, 0), true);
+	cr_expect(unit[0].asked == 2 && unit[2].asked == 2, "all of segment 0");
+	irq_refresh(irq, machine_sbdf(2, DEVID + 1), false);
+	irq_refresh(irq, machine_sbdf(1, 0), true);
+	cr_expect(unit[0].asked == 2 && unit[2].asked == 2);
+	cr_expect_eq(irq_sink_new(irq, machine_sbdf(MACHINE_SEGMENTS_MAX, 0), true, &none),
+		     -EINVAL);
+	for (unsigned i = 0; i < 3; i++) {
+		msi_route_free(sink[i], route[i]);
+		close(fd[i]);
+	}
+}
+
+/*
+ * KVM_FEATURE_MSI_EXT_DEST_ID: bits 11:5 of a message that nobody remaps name bits 14:8 of the
+ * destination. No vCPU has it, which is KVM's word; without the feature the bits mean nothing.
+ */
+Test(irq, extended_destination_ids)
+{
+	struct msi_msg msg = {APIC | 0x7f << 5, 0x31};
+	struct msi_sink *sink;
+
+	irq_sink_new(irq, DEVID, false, &sink);
+	kvm.msi_ext_dest_id = true;
+	cr_expect_eq(msi_sink_send(sink, &msg), -ENXIO);
+	msg.addr |= BIT(40);
+	cr_expect_eq(msi_sink_send(sink, &msg), -EINVAL, "the upper half stays the monitor's");
+	kvm.msi_ext_dest_id = false;
+}
+
 /* ---- order ---- */
 
 /* The call whose number is HOLD answers with the vector it saw, but late. */
@@ -182,7 +255,7 @@ static void *refresh_thread(void *opaque)
 
 static void slow_begin(struct slow *slow, pthread_t *thread)
 {
-	struct irq_remapper remapper = {slow_remap, slow};
+	struct irq_remapper remapper = {.remap = slow_remap, .opaque = slow};
 	struct msi_msg msg = {APIC, 0};
 
 	sem_init(&slow->held, 0, 0);
@@ -226,7 +299,7 @@ Test(irq, a_slow_resolution_alone_is_published)
 static void overtaken(bool free_it)
 {
 	struct slow slow = {.vector = 0x31};
-	struct irq_remapper remapper = {slow_remap, &slow};
+	struct irq_remapper remapper = {.remap = slow_remap, .opaque = &slow};
 	struct msi_msg msg = {APIC, 0};
 	int fd = eventfd(0, EFD_NONBLOCK);
 	struct msi_route *route;
@@ -307,7 +380,7 @@ static void *invalidate_thread(void *opaque)
 Test(irq, refresh_under_the_units_lock_does_not_deadlock)
 {
 	atomic_uint vector = 0x40;
-	struct irq_remapper remapper = {unit_remap, &vector};
+	struct irq_remapper remapper = {.remap = unit_remap, .opaque = &vector};
 	struct msi_route *route[40];
 	int fd[40];
 	struct msi_msg msg = {APIC, 0};

@@ -39,10 +39,13 @@ Test(machine_file, everything)
 			    "memory { size = \"256M\"; };\n"
 			    "cpus { count = <3>; };\n"
 			    "serial { output = \"off\"; };\n"
-			    "viommu { type = \"amd\"; accel = \"soft\"; features = \"full\"; };\n"
+			    "pci { segments = <2>; };\n"
+			    "viommu@0 { type = \"amd\"; accel = \"soft\"; features = \"full\"; "
+			    "};\n"
+			    "viommu@1 { type = \"amd\"; segment = <1>; };\n"
 			    "disk@0 { path = \"a\"; readonly; };\n"
 			    "disk@1 { path = \"b\"; iommu; };\n"
-			    "vfio@0 { device = \"0000:01:00.0\"; iommu; };\n"),
+			    "vfio@0 { device = \"0000:01:00.0\"; iommu; segment = <1>; };\n"),
 		0);
 	cr_expect_str_eq(c.kernel, "/tmp/k"); /* relative to the file */
 	cr_expect_str_eq(c.initrd, "/abs/i");
@@ -52,8 +55,8 @@ Test(machine_file, everything)
 	cr_expect_eq(c.memory, 256 * MIB);
 	cr_expect_eq(c.cpus, 3);
 	cr_expect_eq(c.serial, SERIAL_OFF);
-	cr_expect(c.viommu && c.accel == VIOMMU_ACCEL_SOFT);
-	cr_expect_eq(c.viommu_features, VIOMMU_FEATURES_FULL);
+	cr_expect(c.viommu[0].present && c.viommu[0].accel == VIOMMU_ACCEL_SOFT);
+	cr_expect_eq(c.viommu[0].features, VIOMMU_FEATURES_FULL);
 	cr_assert_eq(c.disks, 2);
 	cr_expect_str_eq(c.disk[0].path, "/tmp/a");
 	cr_expect(c.disk[0].readonly && !c.disk[0].iommu);
@@ -61,6 +64,10 @@ Test(machine_file, everything)
 	cr_assert_eq(c.vfios, 1);
 	cr_expect_str_eq(c.vfio[0].path, "0000:01:00.0");
 	cr_expect(c.vfio[0].iommu);
+	cr_expect_eq(c.segments, 2);
+	cr_expect(c.viommu[1].present && c.viommu[1].features == VIOMMU_FEATURES_BASIC);
+	cr_expect_eq(c.disk[1].segment, 0);
+	cr_expect_eq(c.vfio[0].segment, 1);
 	machine_config_free(&c);
 }
 

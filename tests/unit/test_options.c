@@ -81,8 +81,8 @@ Test(options, a_whole_command_line)
 	cr_expect_str_eq(c.vfio[0].path, "0000:01:00.0");
 	cr_expect(c.vfio[0].iommu && c.vfio[0].fd == -1);
 	cr_expect(!c.vfio[1].path && c.vfio[1].fd == 7 && !c.vfio[1].iommu);
-	cr_expect(c.viommu && c.accel == VIOMMU_ACCEL_SOFT);
-	cr_expect_eq(c.viommu_features, VIOMMU_FEATURES_V2);
+	cr_expect(c.viommu[0].present && c.viommu[0].accel == VIOMMU_ACCEL_SOFT);
+	cr_expect_eq(c.viommu[0].features, VIOMMU_FEATURES_V2);
 	cr_expect_eq(c.loop, EVENT_LOOP_POLL);
 	cr_expect(c.serial == SERIAL_FILE && !strcmp(c.serial_path, "log"));
 	cr_expect(c.stats);
@@ -136,6 +136,13 @@ Test(options, refusals, .init = stderr_to_memory)
 		{"--kernel", "k", "--viommu", "intel"},
 		{"--kernel", "k", "--viommu", "amd,accel=warp"},
 		{"--kernel", "k", "--viommu", "amd,features=v3"},
+		{"--kernel", "k", "--pci-segments", "0"},
+		{"--kernel", "k", "--pci-segments", "17"},
+		{"--kernel", "k", "--viommu", "amd,segment=16"},
+		{"--kernel", "k", "--viommu", "amd,segment=1"}, /* no such segment */
+		{"--kernel", "k", "--disk", "path=a,segment=1"},
+		{"--kernel", "k", "--vfio", "00:03.0,segment=1"},
+		{"--kernel", "k", "--disk", "path=a,segment=-1"},
 		{"--kernel", "k", "--iommufd", "none"},
 		{"--kernel", "k", "--event-loop", "epoll"},
 		{"--kernel", "k", "--serial", "file="},
@@ -154,6 +161,40 @@ Test(options, refusals, .init = stderr_to_memory)
 		cr_expect_gt(said(), 0, "case %zu: refused without a word", i);
 		machine_config_free(&c);
 	}
+}
+
+Test(options, segments, .init = cr_redirect_stderr)
+{
+	static const char *const good[] = {"--kernel",
+					   "k",
+					   "--pci-segments",
+					   "3",
+					   "--viommu",
+					   "amd,segment=2,features=v2",
+					   "--disk",
+					   "path=a,segment=2,iommu=on",
+					   "--vfio",
+					   "00:03.0,segment=1",
+					   NULL};
+	/* A vIOMMU translates for its own segment. */
+	static const char *const elsewhere[] = {
+		"--kernel", "k",   "--pci-segments", "2",
+		"--viommu", "amd", "--disk",	     "path=a,segment=1,iommu=on",
+		NULL};
+	struct machine_config c;
+
+	cr_assert_eq(parse(&c, good), 0);
+	cr_expect_eq(c.segments, 3);
+	cr_expect(!c.viommu[0].present && !c.viommu[1].present && c.viommu[2].present);
+	cr_expect_eq(c.viommu[2].features, VIOMMU_FEATURES_V2);
+	cr_expect_eq(c.disk[0].segment, 2);
+	cr_expect_eq(c.vfio[0].segment, 1);
+	machine_config_free(&c);
+	cr_expect_eq(parse(&c, elsewhere), -EINVAL);
+	machine_config_free(&c);
+	cr_expect_stderr_eq_str(
+		"postern: error: --disk path=a,segment=1,iommu=on needs an IOMMU there: add "
+		"--viommu amd,segment=1\n");
 }
 
 Test(options, devices_are_bounded, .init = cr_redirect_stderr)

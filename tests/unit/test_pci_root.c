@@ -369,6 +369,46 @@ Test(pci_root, the_iommu_is_reset_after_the_devices)
 	pci_function_fini(&iommu);
 }
 
+/* A second segment on the same buses: its ECAM alone, and windows of its own. */
+Test(pci_root, segments)
+{
+	struct pci_windows w = windows;
+	struct pci_root *other;
+	unsigned ports = pio.count;
+	uint64_t value;
+
+	w.segment = 1;
+	w.ecam_base = ECAM + 0x20000000;
+	w.buses = 1;
+	w.mem32_base = MEM32 - 0x1000000;
+	w.mem32_size = 0x1000000;
+	w.mem64_size = 0;
+	w.io_size = 0;
+	cr_assert_eq(pci_root_new(&other, &mmio, &pio, &w), 0);
+	cr_expect_eq(pio.count, ports, "CF8h and CFCh are segment 0's");
+	device_init(&a);
+	pci_add_bar(&a.fn, 0, 0x1000, 0);
+	cr_assert_eq(pci_root_add(other, &a.fn, 0x10), 0);
+	bus_read(&mmio, w.ecam_base + (0x10 << 12), 2, &value);
+	cr_expect_neq(value, 0xffff);
+	bus_read(&mmio, ecam_at(0x10, 0), 2, &value);
+	cr_expect_eq(value, 0xffff, "nobody there in segment 0");
+	bus_write(&pio, 0xcf8, 4, 0x80000000 | 0x10 << 8);
+	bus_read(&pio, 0xcfc, 2, &value);
+	cr_expect_eq(value, 0xffff);
+	cr_assert_eq(pci_root_assign(other), 0);
+	bus_write(&mmio, w.ecam_base + (0x10 << 12) + 4, 2, 2);
+	cr_expect(a.fn.bar[0].mapped);
+	cr_expect_eq(a.fn.bar[0].base, w.mem32_base);
+	bus_write(&mmio, w.ecam_base + (0x10 << 12) + 0x10, 4, MEM32);
+	cr_expect_not(a.fn.bar[0].mapped, "segment 0's window is not its own");
+	pci_function_fini(&a.fn);
+	pci_root_free(other);
+	cr_expect_eq(pio.count, ports);
+	bus_read(&mmio, w.ecam_base, 2, &value);
+	cr_expect_eq(value, 0xffff);
+}
+
 Test(pci_root, new_refuses_bad_windows)
 {
 	struct pci_windows w = windows;

@@ -65,9 +65,9 @@ static int unit_new(struct unit *u, const struct amd_iommu_features *host,
 		return rc;
 	config.root = u->root;
 	cr_assert_eq(amd_viommu_new(&config, &u->front), 0);
-	u->acpi = (struct guest_acpi){
-		.memory = &memory, .cpus = 1, .ecam_base = ECAM, .buses = 1, .ioapic_id = 0};
-	viommu_describe(u->front, &config, &u->acpi.iommu);
+	u->acpi = (struct guest_acpi){.memory = &memory, .cpus = 1, .segments = 1};
+	u->acpi.segment[0] = (struct guest_segment){.ecam_base = ECAM, .buses = 1};
+	viommu_describe(u->front, &config, 0, &u->acpi.segment[0].iommu);
 	cr_assert_eq(guest_acpi_build(&u->acpi), 0);
 	return 0;
 }
