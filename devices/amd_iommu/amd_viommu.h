@@ -38,7 +38,7 @@ struct viommu_port_ops {
 	int (*queue_set)(struct viommu_port *port, enum viommu_queue queue, uint64_t value);
 	/* XT interrupt registers 170h, 178h, 180h. */
 	int (*irq_route_set)(struct viommu_port *port, uint16_t offset, uint64_t value);
-	/* Registers that mean nothing here but their value: 20h, 28h. */
+	/* Registers that are nothing but their value here: 20h, 28h, 100h to 130h. */
 	int (*register_set)(struct viommu_port *port, uint16_t offset, uint64_t value);
 	/* Registers of the VF page (2000h and up): heads, tails, status. */
 	int (*vf_page_write)(struct viommu_port *port, uint16_t offset, uint64_t value);

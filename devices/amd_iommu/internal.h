@@ -11,7 +11,7 @@
 #include "devices/amd_iommu/amd_viommu.h"
 
 /* Registers whose value the front end keeps, in the order of the table. */
-enum { VIOMMU_SHADOWS_MAX = 24 };
+enum { VIOMMU_SHADOWS_MAX = 48 };
 
 struct viommu_window {
 	struct viommu_port *port;

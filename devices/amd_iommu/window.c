@@ -22,6 +22,7 @@
 #define EFR_PPR_AUTO_RSP   BIT(41)
 #define EFR_MARC	   GENMASK(43, 42)
 #define EFR_BLK_STOP_MRK   BIT(44)
+#define EFR_MSI_CAP_MMIO   BIT(46)
 #define EFR_HA		   BIT(49)
 #define EFR_EPH		   BIT(50)
 #define EFR_HD		   BIT(52)
@@ -44,6 +45,7 @@
 enum policy {
 	CONSTANT,  /* known here */
 	FORWARDED, /* kept here; each write goes through the port too */
+	MIRROR,	   /* of the function's MSI capability */
 	VF_PAGE,   /* behind the port (hardware maps this page into the guest) */
 };
 
@@ -56,6 +58,7 @@ struct reg {
 	uint64_t needs_efr; /* the register exists only with one of these */
 	int (*forward)(struct viommu_port *port, const struct reg *reg, uint64_t value);
 	unsigned queue;
+	unsigned mirror; /* offset in the MSI capability */
 	/* Where what is writable, or the value at reset, depends on the features. */
 	uint64_t (*filter)(const struct amd_iommu_features *features, uint64_t old, uint64_t value);
 	uint64_t (*constant)(const struct amd_iommu_features *features);
@@ -149,6 +152,14 @@ static int forward_vf_page(struct viommu_port *port, const struct reg *reg, uint
 	return port->ops->vf_page_write(port, reg->offset, value);
 }
 
+/* Bits of the size field, as the segment can have entries. */
+#define SEGMENT(n, high)                                                                           \
+	{                                                                                          \
+		.offset = 0x0100 + 8 * ((n)-1), .name = "device table base, segment " #n,          \
+		.policy = FORWARDED, .writable = GENMASK(high, 0) | GENMASK(51, 12),               \
+		.needs_efr = EFR_DEV_TBL_SEG, .forward = forward_register                          \
+	}
+
 /* Ascending offset. What is not here reads 0 and ignores writes. */
 static const struct reg reg_table[] = {
 	{.offset = 0x0000,
@@ -198,10 +209,29 @@ static const struct reg reg_table[] = {
 	 .reset = RING_RESET,
 	 .forward = forward_queue,
 	 .queue = VIOMMU_QUEUE_PPR},
+	SEGMENT(1, 7),
+	SEGMENT(2, 6),
+	SEGMENT(3, 6),
+	SEGMENT(4, 5),
+	SEGMENT(5, 5),
+	SEGMENT(6, 5),
+	SEGMENT(7, 5),
 	{.offset = 0x0150,
 	 .name = "miscellaneous information",
 	 .policy = CONSTANT,
 	 .reset = VIOMMU_MISC_INFO_0},
+	{.offset = 0x0158,
+	 .name = "MSI capability and address",
+	 .policy = MIRROR,
+	 .writable = GENMASK(63, 34),
+	 .mirror = 0,
+	 .needs_efr = EFR_MSI_CAP_MMIO},
+	{.offset = 0x0160,
+	 .name = "MSI upper address and data",
+	 .policy = MIRROR,
+	 .writable = GENMASK(47, 0),
+	 .mirror = 8,
+	 .needs_efr = EFR_MSI_CAP_MMIO},
 	{.offset = 0x0170,
 	 .name = "XT general interrupt",
 	 .policy = FORWARDED,
@@ -309,6 +339,36 @@ static const struct reg *decode(const struct viommu_window *window, uint64_t off
 	return find(window, offset & ~UINT64_C(7));
 }
 
+static struct pci_function *function_of(struct viommu_window *window)
+{
+	return &container_of(window, struct amd_viommu, window)->function;
+}
+
+static uint64_t mirror_read(struct viommu_window *window, const struct reg *reg)
+{
+	struct pci_function *fn = function_of(window);
+	const unsigned at = fn->msi_capability + reg->mirror;
+	uint64_t value;
+
+	pthread_mutex_lock(&fn->lock);
+	value = pci_config_read(fn, at, 4) | (uint64_t)pci_config_read(fn, at + 4, 4) << 32;
+	pthread_mutex_unlock(&fn->lock);
+	return value;
+}
+
+static void mirror_write(struct viommu_window *window, const struct reg *reg, uint64_t mask,
+			 uint64_t value)
+{
+	struct pci_function *fn = function_of(window);
+
+	pthread_mutex_lock(&fn->lock);
+	for (unsigned half = 0; half < 2; half++)
+		if (mask >> (32 * half) & UINT32_MAX)
+			pci_config_write(fn, fn->msi_capability + reg->mirror + 4 * half, 4,
+					 (uint32_t)(value >> (32 * half)));
+	pthread_mutex_unlock(&fn->lock);
+}
+
 static uint64_t window_read(void *opaque, uint64_t offset, unsigned width)
 {
 	struct viommu_window *window = opaque;
@@ -320,7 +380,9 @@ static uint64_t window_read(void *opaque, uint64_t offset, unsigned width)
 	reg = decode(window, offset, width, &shift);
 	if (!reg)
 		return 0;
-	if (reg->policy != VF_PAGE)
+	if (reg->policy == MIRROR)
+		value = mirror_read(window, reg);
+	else if (reg->policy != VF_PAGE)
 		value = atomic_load_explicit(shadow_of(window, reg), memory_order_acquire);
 	else if (window->port->ops->vf_page_read(window->port, reg->offset, &value))
 		return 0;
@@ -378,6 +440,8 @@ static void window_write(void *opaque, uint64_t offset, unsigned width, uint64_t
 	mask = reg ? (width_mask(width) << shift) & reg->writable : 0;
 	if (!mask)
 		count(&window->ignored);
+	else if (reg->policy == MIRROR)
+		mirror_write(window, reg, mask, value << shift);
 	else if (reg->policy == VF_PAGE)
 		forward(window, reg, value << shift & mask);
 	else

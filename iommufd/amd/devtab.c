@@ -50,9 +50,11 @@ void amd_devtab_init(struct amd_iommu_engine *e)
 static int devtab_load(struct amd_iommu_engine *e, uint16_t devid, unsigned half, uint64_t word[2],
 		       struct amd_fault *fault)
 {
-	const uint64_t devtab = amd_reg(e, AMD_REG_DEVTAB);
+	/* The highest bits of a requester id say in which segment of the table its entry is. */
+	const unsigned log2 = FIELD_GET(AMD_CONTROL_DEV_TBL_SEG_EN, amd_reg(e, AMD_REG_CONTROL));
+	const uint64_t devtab = amd_reg(e, AMD_REG_DEVTAB + (devid >> (16 - log2)));
 	const uint64_t bytes = (FIELD_GET(AMD_DEVTAB_SIZE, devtab) + 1) * 4 * KIB;
-	const uint64_t offset = (uint64_t)devid * AMD_DTE_SIZE;
+	const uint64_t offset = (devid & GENMASK(15 - log2, 0)) * AMD_DTE_SIZE;
 	const uint64_t gpa = (devtab & AMD_DEVTAB_BASE) + offset;
 
 	if (!range_fits(offset, AMD_DTE_SIZE, bytes)) {

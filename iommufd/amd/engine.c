@@ -60,7 +60,7 @@ static bool features_implemented(const struct amd_iommu_features *features)
 			       AMD_EFR_GIO_SUP | AMD_EFR_EPH_SUP;
 	const uint64_t known = AMD_EFR_XT_SUP | AMD_EFR_NX_SUP | AMD_EFR_GT_SUP | AMD_EFR_IA_SUP |
 			       AMD_EFR_GA_SUP | AMD_EFR_HATS | AMD_EFR_HA_SUP | AMD_EFR_HD_SUP |
-			       guest;
+			       AMD_EFR_DEV_TBL_SEG | AMD_EFR_MSI_CAP_MMIO | guest;
 
 	if (efr & ~known || efr2 & ~(AMD_EFR2_GCR3_TRP_MODE_SUP | AMD_EFR2_NUM_INT_REMAP_SUP))
 		return false;

@@ -37,8 +37,11 @@ struct amd_iommu_features {
  */
 #define AMD_IOMMU_EFR_V2  UINT64_C(0x0017002f000058dc)
 #define AMD_IOMMU_EFR2_V2 UINT64_C(0x8)
-/* All that this engine has: also 2048 interrupt remapping entries a device. */
-#define AMD_IOMMU_EFR_FULL  AMD_IOMMU_EFR_V2
+/*
+ * All that this engine has: also 2048 interrupt remapping entries a device, device tables of up to
+ * 8 segments, and the function's MSI capability among the registers.
+ */
+#define AMD_IOMMU_EFR_FULL  UINT64_C(0x001740ef000058dc)
 #define AMD_IOMMU_EFR2_FULL UINT64_C(0x108)
 
 enum amd_translation {

@@ -22,6 +22,7 @@
 /* Indices into the register file; offsets and masks are in register.c. */
 enum amd_reg {
 	AMD_REG_DEVTAB,
+	AMD_REG_DEVTAB_LAST = AMD_REG_DEVTAB + AMD_DEVTAB_SEGMENTS - 1,
 	AMD_REG_CMD_BASE,
 	AMD_REG_EVT_BASE,
 	AMD_REG_CONTROL,

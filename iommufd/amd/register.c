@@ -15,6 +15,7 @@ struct amd_register {
 	uint64_t writable; /* bits that keep what is written */
 	uint64_t w1c;	   /* bits that a 1 clears */
 	uint64_t reset;
+	uint64_t efr;	   /* without any of these features there is no such register */
 	bool pointer;	   /* of a ring, */
 	enum amd_reg ring; /* and the register of its base: it never points outside */
 	unsigned (*write)(struct amd_iommu_engine *e, enum amd_reg reg, uint64_t value);
@@ -76,20 +77,38 @@ static unsigned ppr_base_write(struct amd_iommu_engine *e, enum amd_reg reg, uin
 	return 0;
 }
 
-/* Modes that the unit has not. */
-static bool control_refused(const struct amd_iommu_engine *e, uint64_t value)
+/* Fields of Control that name one of several modes, and up to which one the unit has them. */
+static const struct {
+	uint64_t control, efr, efr2;
+} control_modes[] = {
+	{AMD_CONTROL_DEV_TBL_SEG_EN, AMD_EFR_DEV_TBL_SEG, 0},
+	{AMD_CONTROL_NUM_INT_REMAP, 0, AMD_EFR2_NUM_INT_REMAP_SUP},
+};
+
+/* The fields of VALUE with a mode that the unit has not. */
+static uint64_t control_refused(const struct amd_iommu_engine *e, uint64_t value)
 {
-	return FIELD_GET(AMD_CONTROL_NUM_INT_REMAP, value) >
-	       FIELD_GET(AMD_EFR2_NUM_INT_REMAP_SUP, e->config.features.efr2);
+	const struct amd_iommu_features *features = &e->config.features;
+	uint64_t refused = 0;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(control_modes); i++) {
+		const uint64_t most = control_modes[i].efr
+					      ? FIELD_GET(control_modes[i].efr, features->efr)
+					      : FIELD_GET(control_modes[i].efr2, features->efr2);
+
+		if (FIELD_GET(control_modes[i].control, value) > most)
+			refused |= control_modes[i].control;
+	}
+	return refused;
 }
 
 static unsigned control_write(struct amd_iommu_engine *e, enum amd_reg reg, uint64_t value)
 {
-	uint64_t old = amd_reg(e, reg), rising, changed;
+	uint64_t old = amd_reg(e, reg), refused, rising, changed;
 
 	value &= e->control_writable;
-	if (control_refused(e, value)) /* which leaves the present one */
-		value = (value & ~AMD_CONTROL_NUM_INT_REMAP) | (old & AMD_CONTROL_NUM_INT_REMAP);
+	refused = control_refused(e, value);
+	value = (value & ~refused) | (old & refused);
 	rising = value & ~old;
 	changed = value ^ old;
 	amd_reg_store(e, reg, value);
@@ -101,7 +120,8 @@ static unsigned control_write(struct amd_iommu_engine *e, enum amd_reg reg, uint
 	    !(amd_reg(e, AMD_REG_STATUS) & AMD_STATUS_EVENT_OVERFLOW))
 		e->evt_stopped = false;
 
-	if (changed & (AMD_CONTROL_IOMMU_EN | AMD_CONTROL_GT_EN | AMD_CONTROL_GCR3_TRP_MODE))
+	if (changed & (AMD_CONTROL_IOMMU_EN | AMD_CONTROL_GT_EN | AMD_CONTROL_GCR3_TRP_MODE |
+		       AMD_CONTROL_DEV_TBL_SEG_EN))
 		return CHANGED_ALL;
 	if (changed & (AMD_CONTROL_GA_EN | AMD_CONTROL_XT_EN | AMD_CONTROL_NUM_INT_REMAP))
 		return CHANGED_INTERRUPTS;
@@ -166,10 +186,23 @@ static unsigned ppr_pointer_write(struct amd_iommu_engine *e, enum amd_reg reg, 
 		.write = handler                                                                   \
 	}
 
+#define SEGMENT(n)                                                                                 \
+	[AMD_REG_DEVTAB + (n)] = {.offset = 0x0100 + 8 * ((n)-1),                                  \
+				  .writable = AMD_DEVTAB_BASE | AMD_DEVTAB_SEGMENT_SIZE(n),        \
+				  .efr = AMD_EFR_DEV_TBL_SEG,                                      \
+				  .write = devtab_write}
+
 static const struct amd_register registers[AMD_REGS] = {
 	[AMD_REG_DEVTAB] = {.offset = 0x0000,
 			    .writable = AMD_DEVTAB_BASE | AMD_DEVTAB_SIZE,
 			    .write = devtab_write},
+	SEGMENT(1),
+	SEGMENT(2),
+	SEGMENT(3),
+	SEGMENT(4),
+	SEGMENT(5),
+	SEGMENT(6),
+	SEGMENT(7),
 	[AMD_REG_CMD_BASE] = RING(0x0008, cmd_base_write),
 	[AMD_REG_EVT_BASE] = RING(0x0010, evt_base_write),
 	[AMD_REG_CONTROL] = {.offset = 0x0018,
@@ -211,6 +244,8 @@ static const struct {
 	{AMD_CONTROL_HAD_UPDATE, AMD_EFR_HA_SUP, 0},
 	{AMD_CONTROL_XT_EN | AMD_CONTROL_INT_CAP_XT_EN, AMD_EFR_XT_SUP, 0},
 	{AMD_CONTROL_GCR3_TRP_MODE, 0, AMD_EFR2_GCR3_TRP_MODE_SUP},
+	{AMD_CONTROL_DEV_TBL_SEG_EN, FIELD_PREP(AMD_EFR_DEV_TBL_SEG, 1), 0},
+	{AMD_CONTROL_DEV_TBL_SEG_EN, FIELD_PREP(AMD_EFR_DEV_TBL_SEG, 2), 0},
 	{AMD_CONTROL_NUM_INT_REMAP, 0, FIELD_PREP(AMD_EFR2_NUM_INT_REMAP_SUP, 1)},
 };
 
@@ -262,6 +297,11 @@ void amd_run_update(struct amd_iommu_engine *e)
 	amd_interrupt_update(e);
 }
 
+static bool register_exists(const struct amd_iommu_engine *e, enum amd_reg reg)
+{
+	return !registers[reg].efr || registers[reg].efr & e->config.features.efr;
+}
+
 static const struct amd_register *register_find(uint16_t offset, enum amd_reg *reg)
 {
 	for (unsigned i = 0; i < AMD_REGS; i++) {
@@ -294,7 +334,7 @@ int amd_iommu_engine_set(struct amd_iommu_engine *e, uint16_t offset, uint64_t v
 	if (offset % 8)
 		return -EINVAL;
 	r = register_find(offset, &reg);
-	if (!r)
+	if (!r || !register_exists(e, reg))
 		return -EOPNOTSUPP;
 
 	amd_engine_lock(e);
@@ -318,7 +358,7 @@ int amd_iommu_engine_get(struct amd_iommu_engine *e, uint16_t offset, uint64_t *
 
 	if (offset % 8)
 		return -EINVAL;
-	if (!register_find(offset, &reg))
+	if (!register_find(offset, &reg) || !register_exists(e, reg))
 		return -EOPNOTSUPP;
 	*value = amd_reg(e, reg);
 	return 0;
@@ -343,6 +383,8 @@ static bool register_holds(const struct amd_iommu_engine *e, const uint64_t valu
 
 	if (reg == AMD_REG_EFR || reg == AMD_REG_EFR2)
 		return true;
+	if (!register_exists(e, reg))
+		return value[reg] == r->reset;
 	if (reg == AMD_REG_CONTROL)
 		return !(value[reg] & ~e->control_writable) && !control_refused(e, value[reg]);
 	/* Run bits follow from the rest. */

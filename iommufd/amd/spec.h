@@ -17,6 +17,10 @@
 #define AMD_DEVTAB_SIZE GENMASK(8, 0) /* 4-KiB units less one */
 #define AMD_DEVTAB_BASE GENMASK(51, 12)
 
+/* Device table segments 1 to 7, 0100h to 0130h, hold as many entries as a segment can have. */
+#define AMD_DEVTAB_SEGMENTS	   8
+#define AMD_DEVTAB_SEGMENT_SIZE(n) GENMASK((n) == 1 ? 7 : (n) < 4 ? 6 : 5, 0)
+
 /* Command buffer, event log and PPR log base, 0008h, 0010h, 0038h */
 #define AMD_RING_BASE	  GENMASK(51, 12)
 #define AMD_RING_LENGTH	  GENMASK(59, 56) /* log2 of the number of entries */
@@ -38,6 +42,7 @@
 #define AMD_CONTROL_CMD_BUF_EN	   BIT(12)
 #define AMD_CONTROL_GT_EN	   BIT(16)
 #define AMD_CONTROL_GA_EN	   BIT(17)
+#define AMD_CONTROL_DEV_TBL_SEG_EN GENMASK(36, 34) /* log2 of the segments */
 #define AMD_CONTROL_NUM_INT_REMAP  GENMASK(44, 43)
 #define AMD_CONTROL_EPH_EN	   BIT(45)
 #define AMD_CONTROL_HAD_UPDATE	   GENMASK(47, 46)
@@ -50,24 +55,26 @@
 #define AMD_EXCLUSION_ADDR  GENMASK(51, 12)
 
 /* Extended features, 0030h */
-#define AMD_EFR_XT_SUP	    BIT(2)
-#define AMD_EFR_NX_SUP	    BIT(3)
-#define AMD_EFR_GT_SUP	    BIT(4)
-#define AMD_EFR_IA_SUP	    BIT(6)
-#define AMD_EFR_GA_SUP	    BIT(7)
-#define AMD_EFR_HATS	    GENMASK(11, 10)
-#define AMD_EFR_HATS_NONE   3
-#define AMD_EFR_HATS_LEVELS 4 /* levels that HATS = 0 stands for */
-#define AMD_EFR_GATS	    GENMASK(13, 12)
-#define AMD_EFR_GATS_5	    1 /* 5 levels; 0 stands for 4, others are reserved */
-#define AMD_EFR_GLX_SUP	    GENMASK(15, 14)
-#define AMD_EFR_GLX_3	    2 /* 3 levels, the most; 0 stands for 1 */
-#define AMD_EFR_PAS_MAX	    GENMASK(36, 32)
-#define AMD_EFR_US_SUP	    BIT(37)
-#define AMD_EFR_GIO_SUP	    BIT(48)
-#define AMD_EFR_HA_SUP	    BIT(49)
-#define AMD_EFR_EPH_SUP	    BIT(50)
-#define AMD_EFR_HD_SUP	    BIT(52)
+#define AMD_EFR_XT_SUP	     BIT(2)
+#define AMD_EFR_NX_SUP	     BIT(3)
+#define AMD_EFR_GT_SUP	     BIT(4)
+#define AMD_EFR_IA_SUP	     BIT(6)
+#define AMD_EFR_GA_SUP	     BIT(7)
+#define AMD_EFR_HATS	     GENMASK(11, 10)
+#define AMD_EFR_HATS_NONE    3
+#define AMD_EFR_HATS_LEVELS  4 /* levels that HATS = 0 stands for */
+#define AMD_EFR_GATS	     GENMASK(13, 12)
+#define AMD_EFR_GATS_5	     1 /* 5 levels; 0 stands for 4, others are reserved */
+#define AMD_EFR_GLX_SUP	     GENMASK(15, 14)
+#define AMD_EFR_GLX_3	     2 /* 3 levels, the most; 0 stands for 1 */
+#define AMD_EFR_PAS_MAX	     GENMASK(36, 32)
+#define AMD_EFR_US_SUP	     BIT(37)
+#define AMD_EFR_DEV_TBL_SEG  GENMASK(39, 38)
+#define AMD_EFR_MSI_CAP_MMIO BIT(46)
+#define AMD_EFR_GIO_SUP	     BIT(48)
+#define AMD_EFR_HA_SUP	     BIT(49)
+#define AMD_EFR_EPH_SUP	     BIT(50)
+#define AMD_EFR_HD_SUP	     BIT(52)
 
 /* Extended features 2, 01A0h */
 #define AMD_EFR2_GCR3_TRP_MODE_SUP BIT(3)

@@ -82,7 +82,7 @@ static struct act act_any(void)
 }
 
 static const uint16_t offsets[] = {0x0,	   0x8,	   0x10,   0x18,   0x18,   0x20,  0x28,
-				   0x38,   0xe0,   0x158,  0x170,  0x178,  0x180, 0x2000,
+				   0x38,   0x100,  0x158,  0x170,  0x178,  0x180, 0x2000,
 				   0x2008, 0x2010, 0x2018, 0x2020, 0x2030, 0x2038};
 
 static void bring_up(struct viommu_machine *m, const struct act *act)
@@ -409,12 +409,16 @@ static const struct amd_iommu_register *state_register(const struct amd_viommu_s
 /* Every register something else than at power-on, everything stopped that can stop. */
 static void fill(struct viommu_machine *m)
 {
-	static const uint16_t plain[] = {0x20, 0x28, 0x38, 0x170, 0x178, 0x180, 0x2030, 0x2038};
+	static const uint16_t plain[] = {0x20,	0x28,  0x38,  0x100, 0x108, 0x110,  0x118, 0x120,
+					 0x128, 0x130, 0x170, 0x178, 0x180, 0x2030, 0x2038};
 	const struct act act = {.a = 1, .b = BIT(17) | BIT(50), .c = 0};
 	struct act dma_act = {.a = 2};
 
 	tables(m);
 	bring_up(m, &act);
+	for (unsigned i = 0; i < ARRAY_SIZE(plain); i++)
+		wr(m, plain[i], 8, 0x0a0000123456715full);
+	wr(m, 0x20, 8, 0x5003);
 	for (unsigned i = 0; i < 400; i++) { /* requester 2 reports once: DTE.SE */
 		dma_act.a = i ? 1 : 2;
 		dma(m, &dma_act);
@@ -423,12 +427,15 @@ static void fill(struct viommu_machine *m)
 	put64(m, RING + 16, 15ull << 60);
 	wr(m, 0x2008, 4, 0x30);
 	wr(m, 0x2010, 4, 0x40);
-	for (unsigned i = 0; i < ARRAY_SIZE(plain); i++)
-		wr(m, plain[i], 8, 0x0a0000123456715full);
 	config_wr(m, 0x04, 2, 0x7);
 	config_wr(m, 0x3c, 1, 0x55);
-	wr(m, 0x28, 8, 0x5000);
-	wr(m, 0x20, 8, 0x5003);
+}
+
+static bool has_register(struct viommu_machine *m, uint32_t offset)
+{
+	uint64_t value;
+
+	return !amd_iommu_engine_get(m->engine, (uint16_t)offset, &value);
 }
 
 static void reset_is_power_on(uint64_t efr, uint64_t efr2)
@@ -442,7 +449,7 @@ static void reset_is_power_on(uint64_t efr, uint64_t efr2)
 	for (unsigned i = 0; i < saved.unit.registers; i++) {
 		const uint32_t offset = saved.unit.reg[i].offset;
 
-		if (offset != 0x30 && offset != 0x1a0)
+		if (offset != 0x30 && offset != 0x1a0 && has_register(&m, offset))
 			cr_assert_neq(saved.unit.reg[i].value, power_on.unit.reg[i].value,
 				      "%x was not filled", offset);
 	}
@@ -485,7 +492,7 @@ Test(amd_state, knows_every_register)
 		}
 		pci_root_reset(m.root);
 	}
-	cr_assert_gt(changed, 10);
+	cr_assert_gt(changed, 20);
 	machine_close(&m);
 }
 
@@ -537,6 +544,8 @@ Test(amd_state, what_is_no_state_is_refused)
 		{"event tail between two entries", 0x2018, BIT(0), -EINVAL},
 		{"event head outside the log", 0x2010, BIT(18), -EINVAL},
 		{"Status: a reserved bit", 0x2020, BIT(13), -EINVAL},
+		{"a segment without DevTblSegSup", 0x100, BIT(12), -EINVAL},
+		{"Control: DevTblSegEn without DevTblSegSup", 0x18, BIT(34), -EINVAL},
 		{"exclusion limit: a reserved bit", 0x28, BIT(0), -EINVAL},
 	};
 	struct viommu_machine a, b;
