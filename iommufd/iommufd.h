@@ -253,7 +253,7 @@ int iommufd_soft_set_hw(struct iommufd *ctx, const struct amd_iommu_features *fe
  * A device wrote [iova, iova + length) through HWPT_ID: what dirty tracking, where it is on, is to
  * find. Granules are 4 KiB. -ENOENT, -EINVAL (LENGTH 0), -EOVERFLOW, -EFAULT (not all of it is
  * mapped for writing: then nothing is noted), -ENOMEM. Dirty tracking needs HDSup (EFR bit 52) in
- * iommufd_soft_set_hw(), which is the host's affair: vIOMMUs are not shown it.
+ * iommufd_soft_set_hw(), which without HASup is the host's affair: vIOMMUs are not shown it.
  */
 int iommufd_soft_hwpt_written(struct iommufd *ctx, uint32_t hwpt_id, uint64_t iova,
 			      uint64_t length);

@@ -88,6 +88,7 @@ struct soft_ioas {
 /* EFR bits that the transport itself goes by (48882 section 3.4.9). */
 #define SOFT_EFR_GATS	   GENMASK(13, 12)
 #define SOFT_EFR_GATS_5LVL UINT64_C(1)
+#define SOFT_EFR_HASUP	   BIT(49)
 #define SOFT_EFR_HDSUP	   BIT(52)
 
 /* The pages written of an aligned SOFT_DIRTY_SPAN bytes, a bit each. */

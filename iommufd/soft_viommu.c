@@ -41,8 +41,9 @@ static int viommu_init(struct soft_call *call, struct soft_viommu *viommu)
 		return -EFAULT;
 	pthread_mutex_lock(&call->soft->lock);
 	config.features = call->soft->features;
-	/* Dirty bits are kept in the host's table: no guest is shown that the host has them. */
-	config.features.efr &= ~SOFT_EFR_HDSUP;
+	/* Dirty bits without accessed ones are kept in the host's table, which no guest sees. */
+	if (!(config.features.efr & SOFT_EFR_HASUP))
+		config.features.efr &= ~SOFT_EFR_HDSUP;
 	config.devid = call->soft->devid;
 	pthread_mutex_unlock(&call->soft->lock);
 	viommu->driver = call->soft->driver;

@@ -20,7 +20,12 @@
 #define R_PPR_BASE    0x0038
 #define R_GA_BASE     0x00e0
 #define R_GA_TAIL_AT  0x00e8
+#define R_SEGMENT(n)  (0x0100 + 8 * ((n)-1)) /* 1 to 7 */
 #define R_MISC_INFO   0x0150
+#define R_MSI_CAP     0x0158
+#define R_MSI_ADDR    0x015c
+#define R_MSI_ADDR_HI 0x0160
+#define R_MSI_DATA    0x0164
 #define R_XT_GENERAL  0x0170
 #define R_XT_PPR      0x0178
 #define R_XT_GA	      0x0180
@@ -41,7 +46,11 @@
 #define C_COMWAIT_INT	UINT64_C(0x10)
 #define C_COHERENT	UINT64_C(0x400)
 #define C_CMD_BUF_EN	UINT64_C(0x1000)
+#define C_GT_EN		UINT64_C(0x10000)
 #define C_GA_EN		UINT64_C(0x20000)
+#define C_SEGMENTS(n)	((uint64_t)(n) << 34) /* log2 */
+#define C_REMAP_2048	(UINT64_C(1) << 43)
+#define C_GCR3_TRP_GPA	(UINT64_C(1) << 58)
 #define C_XT_EN		(UINT64_C(1) << 50)
 #define C_INT_CAP_XT_EN (UINT64_C(1) << 51)
 
@@ -58,15 +67,23 @@
 	 (uint64_t)(delivery) << 40 | (uint64_t)(dest) >> 24 << 56)
 
 /* 4.1: device table entry */
-#define DTE_V	       UINT64_C(1)
-#define DTE_TV	       UINT64_C(2)
-#define DTE_MODE(n)    ((uint64_t)(n) << 9)
-#define DTE_IR	       (UINT64_C(1) << 61)
-#define DTE_IW	       (UINT64_C(1) << 62)
-#define DTE_RW	       (DTE_IR | DTE_IW)
-#define DTE_VALID      (DTE_V | DTE_TV)
-#define DTE1_SE	       (UINT64_C(1) << 33)
-#define DTE1_SA	       (UINT64_C(1) << 34)
+#define DTE_V	    UINT64_C(1)
+#define DTE_TV	    UINT64_C(2)
+#define DTE_MODE(n) ((uint64_t)(n) << 9)
+#define DTE_HAD(n)  ((uint64_t)(n) << 7)
+#define DTE_GIOV    (UINT64_C(1) << 54)
+#define DTE_GV	    (UINT64_C(1) << 55)
+#define DTE_GLX(n)  ((uint64_t)(n) << 56)
+#define DTE_IR	    (UINT64_C(1) << 61)
+#define DTE_IW	    (UINT64_C(1) << 62)
+#define DTE_RW	    (DTE_IR | DTE_IW)
+#define DTE_VALID   (DTE_V | DTE_TV)
+#define DTE1_SE	    (UINT64_C(1) << 33)
+#define DTE1_SA	    (UINT64_C(1) << 34)
+#define DTE2_LEVEL5 (UINT64_C(1) << 54)
+/* The GCR3 table's address lies in three fields of two words. */
+#define DTE0_GCR3(gpa) (((uint64_t)(gpa) >> 12 & 7) << 58)
+#define DTE1_GCR3(gpa) (((uint64_t)(gpa) >> 15 & 0xffff) << 16 | (uint64_t)(gpa) >> 31 << 43)
 #define DTE2_IV	       UINT64_C(1)
 #define DTE2_LEN(n)    ((uint64_t)(n) << 1)
 #define DTE2_IG	       UINT64_C(0x20)
@@ -87,6 +104,21 @@
 #define PTE(page)     (PR | (page) | PTE_FC | PTE_RW)
 /* NextLevel 7: bits 12..z-1 of the address field are ones, bit z is zero: 2^(z+1) bytes. */
 #define PTE7(page, z) (PTE(page) | NEXT(7) | (((UINT64_C(1) << (z)) - 1) & ~UINT64_C(0xfff)))
+
+#define PTE_A UINT64_C(0x20)
+#define PTE_D UINT64_C(0x40)
+
+/* 4.3: guest tables are those of AMD64 */
+#define G_P		UINT64_C(1)
+#define G_W		UINT64_C(2)
+#define G_U		UINT64_C(4)
+#define G_PS		UINT64_C(0x80)
+#define G_USER		(G_P | G_W | G_U)
+#define GCR3_V		UINT64_C(1)
+#define GTABLE(l)	(UINT64_C(0x760000) + (uint64_t)(l)*0x1000)
+#define GCR3		UINT64_C(0x768000)
+#define GCR3_LOW	UINT64_C(0x769000) /* below a table of two levels */
+#define GENTRY(l, iova) (GTABLE(l) + ((iova) >> (12 + 9 * ((l)-1)) & 0x1ff) * 8)
 
 /* 4.4: interrupt remapping table entries */
 #define IRTE_EN	      UINT64_C(1)
@@ -123,6 +155,8 @@
 #define INV_ALL		     OPCODE(8)
 
 /* 6: events; flags as numbers of the 12-bit field at bit 48 */
+#define F_GN	  0x001u
+#define F_US	  0x004u
 #define F_I	  0x008u
 #define F_PR	  0x010u
 #define F_RW	  0x020u
@@ -133,6 +167,9 @@
 #define EV(code, devid, domain, flags)                                                             \
 	((uint64_t)(code) << 60 | (uint64_t)(flags) << 48 | (uint64_t)(domain) << 32 |             \
 	 (uint64_t)(devid))
+/* Of a request that guest tables concern: its PASID takes the place of the domain. */
+#define EV_GUEST(code, devid, pasid, flags)                                                        \
+	(EV(code, devid, (uint64_t)(pasid)&0xffff, (flags) | F_GN) | (uint64_t)(pasid) >> 16 << 16)
 #define EV_DTE(devid, flags)	       EV(1, devid, 0, flags)
 #define EV_FAULT(devid, domain, flags) EV(2, devid, domain, flags)
 #define EV_DEVTAB(devid, flags)	       EV(3, devid, 0, flags)

@@ -161,7 +161,7 @@ static bool expect_value(struct run *r, const char *what, uint64_t at, uint64_t 
 /* Where LEN bytes from IOVA end up in guest memory; up to two places. */
 static int map(struct run *r, const uint64_t *a, uint64_t gpa[2])
 {
-	struct dma_space *ds = unit_space(&r->unit, (uint16_t)a[0]);
+	struct dma_space *ds = unit_space(&r->unit, a[0]);
 	uint8_t *base = ram(r, 0, RAM_SIZE);
 	struct dma_segment seg[2];
 	int n;
@@ -198,7 +198,7 @@ static bool expect_refused(struct run *r, const uint64_t *a)
 
 static bool dma_write(struct run *r, const uint64_t *a)
 {
-	struct dma_space *ds = unit_space(&r->unit, (uint16_t)a[0]);
+	struct dma_space *ds = unit_space(&r->unit, a[0]);
 	int rc = ds ? dma_space_write(ds, a[1], &a[2], 8) : -ENOMEM;
 
 	return !rc || fail(r, "DMA write to %#llx: %s", LL(a[1]), strerror(-rc));
@@ -270,7 +270,7 @@ static bool expect_note(struct run *r, const uint64_t *a)
 
 static uint64_t generation(struct run *r, uint64_t devid)
 {
-	struct dma_space *ds = unit_space(&r->unit, (uint16_t)devid);
+	struct dma_space *ds = unit_space(&r->unit, devid);
 
 	return ds ? dma_space_generation(ds) : 0;
 }
@@ -447,6 +447,7 @@ bool case_run(const struct platform *p, const struct conformance_case *c,
 	      char complaint[COMPLAINT_MAX])
 {
 	struct run *r = calloc(1, sizeof(*r));
+	struct amd_iommu_features features = {AMD_IOMMU_EFR_DEFAULT, AMD_IOMMU_EFR2_DEFAULT};
 	bool good = false;
 	int rc;
 
@@ -454,7 +455,9 @@ bool case_run(const struct platform *p, const struct conformance_case *c,
 	if (!r)
 		return false;
 	r->complaint = complaint;
-	rc = unit_open(&r->unit, p);
+	if (c->efr)
+		features = (struct amd_iommu_features){c->efr, c->efr2};
+	rc = unit_open_features(&r->unit, p, &features);
 	if (rc) {
 		fail(r, "no unit: %s", strerror(-rc));
 		goto out;

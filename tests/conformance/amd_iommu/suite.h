@@ -66,6 +66,8 @@ struct conformance_case {
 	const char *section; /* of the reference */
 	unsigned idea;	     /* of section 10 of the reference, or 0 */
 	const char *what;
+	/* The unit's features: these, or the default ones where there is no EFR. */
+	uint64_t efr, efr2;
 	const struct step *step;
 };
 
@@ -76,14 +78,17 @@ struct case_group {
 
 extern const struct case_group pci_cases, register_cases, absent_cases, ring_cases, command_cases,
 	event_cases, device_table_cases, page_table_cases, page_size_cases, interrupt_cases,
-	irte_cases, hostile_cases, boot_cases;
+	irte_cases, hostile_cases, boot_cases, guest_table_cases, feature_cases;
 
 /* ---- writing cases ---- */
 
 #define CASE(id_, section_, idea_, what_, ...)                                                     \
+	CASE_OF(0, 0, id_, section_, idea_, what_, __VA_ARGS__)
+/* The same on a unit with other features than the default ones. */
+#define CASE_OF(efr_, efr2_, id_, section_, idea_, what_, ...)                                     \
 	{                                                                                          \
 		.id = (id_), .section = (section_), .idea = (idea_), .what = (what_),              \
-		.step = (const struct step[])                                                      \
+		.efr = (efr_), .efr2 = (efr2_), .step = (const struct step[])                      \
 		{                                                                                  \
 			__VA_ARGS__,                                                               \
 			{                                                                          \
@@ -162,6 +167,8 @@ extern const struct case_group pci_cases, register_cases, absent_cases, ring_cas
 #define RD_ACCESS			  DMA_READ
 #define WR_ACCESS			  DMA_WRITE
 #define RW_ACCESS			  (DMA_READ | DMA_WRITE)
+/* A requester of the device steps above whose requests have this PASID. */
+#define WITH_PASID(devid, pasid) ((uint64_t)(devid) | ((uint64_t)(pasid) + 1) << 16)
 /* Requester, address and data, then address and data as they must come out. */
 #define REMAP(...)		    STEP(OP_REMAP, 0, 0, {__VA_ARGS__})
 #define NO_REMAP(devid, addr, data) STEP(OP_NO_REMAP, 0, 0, {devid, addr, data})

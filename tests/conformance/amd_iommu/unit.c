@@ -105,14 +105,6 @@ err_root:
 	return rc;
 }
 
-int unit_open(struct unit *u, const struct platform *p)
-{
-	const struct amd_iommu_features features = {.efr = AMD_IOMMU_EFR_DEFAULT,
-						    .efr2 = AMD_IOMMU_EFR2_DEFAULT};
-
-	return unit_open_features(u, p, &features);
-}
-
 void unit_close(struct unit *u)
 {
 	while (u->spaces)
@@ -123,14 +115,19 @@ void unit_close(struct unit *u)
 	iommufd_close(u->ctx);
 }
 
-struct dma_space *unit_space(struct unit *u, uint16_t devid)
+struct dma_space *unit_space(struct unit *u, uint64_t who)
 {
+	const uint16_t devid = (uint16_t)who;
+	struct dma_space **ds = &u->space[u->spaces].ds;
+
 	for (unsigned i = 0; i < u->spaces; i++)
-		if (u->space[i].devid == devid)
+		if (u->space[i].who == who)
 			return u->space[i].ds;
 	if (u->spaces == UNIT_SPACES ||
-	    amd_iommu_dma_space_new(u->engine, devid, &u->space[u->spaces].ds))
+	    (who >> 16 ? amd_iommu_dma_space_new_pasid(u->engine, devid, (uint32_t)(who >> 16) - 1,
+						       ds)
+		       : amd_iommu_dma_space_new(u->engine, devid, ds)))
 		return NULL;
-	u->space[u->spaces].devid = devid;
+	u->space[u->spaces].who = who;
 	return u->space[u->spaces++].ds;
 }

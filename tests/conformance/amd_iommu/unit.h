@@ -25,7 +25,7 @@ struct unit {
 	struct msi_sink sink;
 	struct amd_iommu_listener listener;
 	struct {
-		uint16_t devid;
+		uint64_t who;
 		struct dma_space *ds;
 	} space[UNIT_SPACES];
 	unsigned spaces;
@@ -35,12 +35,12 @@ struct unit {
 	unsigned notes;
 };
 
-/* With the default features, or others. 0 or -errno. */
+/* 0 or -errno. */
 int unit_open_features(struct unit *u, const struct platform *p,
 		       const struct amd_iommu_features *features);
-int unit_open(struct unit *u, const struct platform *p);
 void unit_close(struct unit *u);
-struct dma_space *unit_space(struct unit *u, uint16_t devid);
+/* WHO: a requester id, or WITH_PASID(). */
+struct dma_space *unit_space(struct unit *u, uint64_t who);
 /* COUNT acts, the same for the same SEED. */
 void storm(struct unit *u, uint64_t seed, uint64_t count);
 
