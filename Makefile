@@ -45,10 +45,13 @@ endif
 # Not exported: a kernel that the tests build would take it for its own.
 kconfig = KCONFIG_CONFIG=$(O)/.config
 
-$(O)/.config: | $(O)/.packages
+# What Kconfig has come to ask since the file was made gets its default.
+$(O)/.config: Kconfig | $(O)/.packages
 	$(Q)mkdir -p $(O)
-	$(say) CONF configs/default_defconfig
-	$(Q)$(kconfig) kconfig-conf --defconfig=configs/default_defconfig Kconfig >/dev/null
+	$(say) CONF $(if $(wildcard $@),$@,configs/default_defconfig)
+	$(Q)$(kconfig) kconfig-conf $(if $(wildcard $@),--olddefconfig,--defconfig=configs/default_defconfig) \
+		Kconfig >/dev/null
+	$(Q)touch $@
 
 %_defconfig: configs/%_defconfig $(O)/.packages
 	$(Q)mkdir -p $(O)
