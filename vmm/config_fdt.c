@@ -103,6 +103,13 @@ static const struct property disk_properties[] = {{"path", PROPERTY_PATH, NULL, 
 						  {"iommu", PROPERTY_FLAG, NULL, "iommu"},
 						  {"segment", PROPERTY_NUMBER, NULL, "segment"},
 						  {0}};
+static const struct property net_properties[] = {{"tap", PROPERTY_TEXT, NULL, "tap"},
+						 {"mac", PROPERTY_TEXT, NULL, "mac"},
+						 {"mtu", PROPERTY_NUMBER, NULL, "mtu"},
+						 {"queues", PROPERTY_NUMBER, NULL, "queues"},
+						 {"iommu", PROPERTY_FLAG, NULL, "iommu"},
+						 {"segment", PROPERTY_NUMBER, NULL, "segment"},
+						 {0}};
 static const struct property vfio_properties[] = {{"device", PROPERTY_TEXT, NULL, "path"},
 						  {"iommu", PROPERTY_FLAG, NULL, "iommu"},
 						  {"segment", PROPERTY_NUMBER, NULL, "segment"},
@@ -119,6 +126,7 @@ static const struct node nodes[] = {
 	{"pci", pci_properties, NULL},
 	{"viommu", viommu_properties, config_set_viommu},
 	{"disk", disk_properties, config_add_disk},
+	{"net", net_properties, config_add_net},
 	{"vfio", vfio_properties, config_add_vfio},
 };
 

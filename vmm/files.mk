@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # main.o is linked by itself, so that tests can have all the rest.
-obj-y += machine.o machine_config.o machine_device.o machine_fixed.o json.o metrics.o console.o options.o options_device.o cmd_run.o
+obj-y += machine.o machine_config.o machine_device.o machine_fixed.o json.o metrics.o console.o options.o options_device.o options_net.o cmd_run.o
 obj-y += kvm.o memory.o irq.o vcpu.o vcpu_state.o
 obj-y += pci_function.o pci_bar.o pci_msi.o pci_root.o
 obj-y += event_loop.o event_loop_poll.o
@@ -11,6 +11,7 @@ obj-y += config_fdt_absent.o
 endif
 obj-$(CONFIG_VIRTIO_BLK) += dev_disk.o
 obj-$(CONFIG_CTL) += ctl.o ctl_commands.o ctl_machine.o cmd_ctl.o
+obj-$(CONFIG_VIRTIO_NET) += dev_net.o
 obj-$(CONFIG_VFIO) += dev_vfio.o
 obj-y += viommu_trace.o
 obj-$(CONFIG_AMD_IOMMU) += dev_viommu.o

@@ -306,6 +306,7 @@ static int check_classes(const struct machine_config *config)
 	} need[] = {
 		{"viommu", "--viommu", "AMD_IOMMU", machine_config_viommu(config)},
 		{"disk", "--disk", "VIRTIO_BLK", config->disks > 0},
+		{"net", "--net", "VIRTIO_NET", config->nets > 0},
 		{"vfio", "--vfio", "VFIO", config->vfios > 0},
 		{"control", "--ctl", "CTL", config->ctl_path || config->ctl_fd >= 0},
 	};

@@ -28,12 +28,13 @@
 #include "postern/pci.h"
 #include "postern/section.h"
 
-#define MACHINE_CPUS_MAX     1024
-#define MACHINE_SEGMENTS_MAX GUEST_SEGMENTS_MAX
-#define MACHINE_SLOTS_FREE   28 /* of a segment, for devices */
-#define MACHINE_DEVICES_MAX  (MACHINE_SEGMENTS_MAX * MACHINE_SLOTS_FREE)
-#define MACHINE_SLOTS	     32u /* of a segment */
-#define MACHINE_ID_SIZE	     32u
+#define MACHINE_CPUS_MAX      1024
+#define MACHINE_SEGMENTS_MAX  GUEST_SEGMENTS_MAX
+#define MACHINE_SLOTS_FREE    28 /* of a segment, for devices */
+#define MACHINE_DEVICES_MAX   (MACHINE_SEGMENTS_MAX * MACHINE_SLOTS_FREE)
+#define MACHINE_SLOTS	      32u /* of a segment */
+#define MACHINE_ID_SIZE	      32u
+#define MACHINE_NET_PAIRS_MAX 8
 
 /* Guest physical address map below 4 GiB; RAM above it starts at 4 GiB. */
 #define MACHINE_LOW_RAM_END UINT64_C(0xc0000000)
@@ -88,6 +89,18 @@ struct viommu_config {
 	enum viommu_features features;
 };
 
+struct net_config {
+	char *name; /* of the tap, or of what the descriptors are, for messages */
+	char *id;
+	int fd[MACHINE_NET_PAIRS_MAX];
+	unsigned fds; /* 0: the tap is opened by its name */
+	unsigned pairs;
+	uint8_t mac[6];
+	bool has_mac, iommu;
+	uint16_t mtu;
+	unsigned segment;
+};
+
 struct machine_config {
 	char *kernel, *initrd, *cmdline;
 	uint64_t memory; /* bytes */
@@ -95,6 +108,8 @@ struct machine_config {
 	unsigned cpus;
 	struct disk_config disk[MACHINE_DEVICES_MAX];
 	unsigned disks;
+	struct net_config net[MACHINE_DEVICES_MAX];
+	unsigned nets;
 	struct vfio_config vfio[MACHINE_DEVICES_MAX];
 	unsigned vfios;
 	unsigned segments;

@@ -24,6 +24,10 @@ void machine_config_free(struct machine_config *config)
 		free(config->disk[i].path);
 		free(config->disk[i].id);
 	}
+	for (unsigned i = 0; i < config->nets; i++) {
+		free(config->net[i].name);
+		free(config->net[i].id);
+	}
 	for (unsigned i = 0; i < config->vfios; i++) {
 		free(config->vfio[i].path);
 		free(config->vfio[i].id);

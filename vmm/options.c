@@ -396,6 +396,8 @@ const struct option_def run_options[] = {
 	 config_set_segments},
 	{"disk", "path=FILE[,readonly=on][,iommu=on][,id=NAME][,segment=N]",
 	 "A virtio block device; may be repeated", config_add_disk},
+	{"net", "tap=NAME|fd=N[:...][,mac=MAC][,mtu=N][,queues=N][,iommu=on][,id=NAME][,segment=N]",
+	 "A virtio network device on a tap interface; may be repeated", config_add_net},
 	{"vfio", "DEVICE|fd=N[,iommu=on][,id=NAME][,segment=N]",
 	 "Assign a PCI device: BDF, sysfs directory or /dev/vfio/devices/vfioN; may be repeated",
 	 config_add_vfio},
@@ -529,6 +531,11 @@ static int check_segments(const struct machine_config *config)
 
 		snprintf(path, sizeof(path), "path=%s", disk->path);
 		rc = check_place(config, "disk", path, disk->segment, disk->iommu);
+	}
+	for (unsigned i = 0; !rc && i < config->nets; i++) {
+		const struct net_config *net = &config->net[i];
+
+		rc = check_place(config, "net", net->name, net->segment, net->iommu);
 	}
 	for (unsigned i = 0; !rc && i < config->vfios; i++) {
 		const struct vfio_config *vfio = &config->vfio[i];

@@ -50,6 +50,7 @@ int parse_keys(const char *what, const char *text, void *target, const struct op
 /* What both the command line and a machine file set. Each says what is wrong and returns -EINVAL.
  */
 int config_add_disk(struct machine_config *config, const char *text);
+int config_add_net(struct machine_config *config, const char *text);
 int config_add_vfio(struct machine_config *config, const char *text);
 int config_set_viommu(struct machine_config *config, const char *text);
 int config_set_memory(struct machine_config *config, const char *text);

@@ -53,4 +53,42 @@ struct virtio_blk_stats {
 };
 void virtio_blk_stats(const struct virtio_blk *blk, struct virtio_blk_stats *stats);
 
+/* ---- network ---- */
+
+#define VIRTIO_NET_PAIRS_MAX 8u
+
+struct virtio_net;
+
+struct virtio_net_config {
+	/*
+	 * One tap a pair of queues, opened with IFF_TAP, IFF_NO_PI, IFF_VNET_HDR and, for more than
+	 * one, IFF_MULTI_QUEUE; non-blocking. The device's from then on.
+	 */
+	int fd[VIRTIO_NET_PAIRS_MAX];
+	unsigned pairs;
+	uint8_t mac[6];
+	uint16_t mtu;	  /* what the guest is told; 0: nothing */
+	const char *name; /* for messages; copied */
+};
+
+/*
+ * Creates the device and publishes its PCI function. -EINVAL (pairs; not a tap), -errno; then the
+ * descriptors are the caller's still. virtio 1.2, 5.1: checksums and segmentation either way,
+ * mergeable buffers, control queue.
+ */
+int virtio_net_new(const struct virtio_env *env, const struct virtio_net_config *config,
+		   struct virtio_net **net);
+/* After the loop has stopped and virtio_net_idle() is true. */
+void virtio_net_free(struct virtio_net *net);
+/* As virtio_blk_drain(), virtio_blk_resume() and virtio_blk_idle(). */
+void virtio_net_drain(struct virtio_net *net, void (*done)(void *opaque), void *opaque);
+void virtio_net_resume(struct virtio_net *net);
+bool virtio_net_idle(const struct virtio_net *net);
+
+struct virtio_net_stats {
+	uint64_t rx_packets, rx_bytes, rx_dropped, tx_packets, tx_bytes, tx_dropped, kicks,
+		interrupts;
+};
+void virtio_net_stats(const struct virtio_net *net, struct virtio_net_stats *stats);
+
 #endif

@@ -84,7 +84,7 @@ static void run_signals(struct event_work *work)
 
 /* ---- queues ---- */
 
-static void queue_serve(struct virtio_pci *vp, unsigned index)
+bool virtio_pci_serve(struct virtio_pci *vp, unsigned index)
 {
 	struct virtio_pci_queue *q = &vp->queue[index];
 
@@ -92,25 +92,26 @@ static void queue_serve(struct virtio_pci *vp, unsigned index)
 		int ret;
 
 		if (!vp->serving || vp->draining || !q->live)
-			return;
+			return false;
 		ret = vp->config.ops->take(vp, index);
 		if (!ret)
 			ret = virtqueue_await(&q->vq);
-		if (!ret)
-			return;
+		if (!ret || ret == VIRTIO_PCI_LATER)
+			return true;
 		if (ret < 0) {
 			fail(vp, "queue or request breaks the rules", ret);
-			return;
+			return false;
 		}
 	}
 	event_loop_post(vp->env.loop, &q->more);
+	return true;
 }
 
 static void run_more(struct event_work *work)
 {
 	struct virtio_pci_queue *q = container_of(work, struct virtio_pci_queue, more);
 
-	queue_serve(q->vp, (unsigned)(q - q->vp->queue));
+	virtio_pci_serve(q->vp, (unsigned)(q - q->vp->queue));
 }
 
 static void kicked(struct event_watch *watch, short revents)
@@ -119,7 +120,7 @@ static void kicked(struct event_watch *watch, short revents)
 
 	(void)revents;
 	count(&q->vp->kicks);
-	queue_serve(q->vp, (unsigned)(q - q->vp->queue));
+	virtio_pci_serve(q->vp, (unsigned)(q - q->vp->queue));
 }
 
 void virtio_pci_push(struct virtio_pci *vp, unsigned index, uint16_t head, uint32_t written)
@@ -183,10 +184,12 @@ static void activate(struct virtio_pci *vp)
 		fail(vp, "queue parameters are not usable", ret);
 		return;
 	}
+	if (vp->config.ops->start)
+		vp->config.ops->start(vp);
 	vp->serving = true;
 	/* Notifications that came before this point found nobody. */
 	for (unsigned i = 0; i < vp->config.queues; i++)
-		queue_serve(vp, i);
+		virtio_pci_serve(vp, i);
 }
 
 static void finish_reset(struct virtio_pci *vp)
@@ -264,7 +267,7 @@ void virtio_pci_resume(struct virtio_pci *vp)
 	if (!atomic_exchange(&vp->draining, false))
 		return;
 	for (unsigned i = 0; i < vp->config.queues; i++)
-		queue_serve(vp, i);
+		virtio_pci_serve(vp, i);
 }
 
 bool virtio_pci_idle(const struct virtio_pci *vp)

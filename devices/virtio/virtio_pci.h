@@ -16,7 +16,7 @@
 #include "devices/virtio/virtio.h"
 #include "devices/virtio/virtqueue.h"
 
-#define VIRTIO_QUEUES_MAX 8u
+#define VIRTIO_QUEUES_MAX 17u /* eight pairs of a network device and its control queue */
 
 /* Places in BAR 0. */
 #define VIRTIO_BAR_SIZE	     0x4000u
@@ -32,9 +32,17 @@
 
 struct virtio_pci;
 
+/* What take() may say besides 0, 1 and -errno: what is in the queue waits for the device. */
+#define VIRTIO_PCI_LATER 2
+
 struct virtio_pci_ops {
-	/* Loop thread: take one request from queue Q. 1, 0 when empty, -errno: needs a reset. */
+	/*
+	 * Loop thread: take one request from queue Q. 1; 0 when empty; VIRTIO_PCI_LATER: not before
+	 * virtio_pci_serve() is called or the guest rings; -errno: needs a reset.
+	 */
 	int (*take)(struct virtio_pci *vp, unsigned q);
+	/* Loop thread: the driver is there, with the features that it chose. May be NULL. */
+	void (*start)(struct virtio_pci *vp);
 };
 
 struct virtio_pci_config {
@@ -44,7 +52,7 @@ struct virtio_pci_config {
 	uint32_t class_code;
 	uint64_t features; /* of the device; the transport adds its own */
 	unsigned queues;
-	const void *config; /* device configuration, read-only to the guest */
+	const void *config; /* device configuration, read-only to the guest; vp->lock */
 	uint32_t config_size;
 };
 
@@ -100,6 +108,8 @@ void virtio_pci_fini(struct virtio_pci *vp);
 /* The rest: loop thread. A request is in flight from get to put. */
 void virtio_pci_get(struct virtio_pci *vp);
 void virtio_pci_put(struct virtio_pci *vp);
+/* Take what waits in queue Q; false where the device does not serve it now. */
+bool virtio_pci_serve(struct virtio_pci *vp, unsigned q);
 /* Whether completed requests may still touch guest memory: not once a reset has begun. */
 bool virtio_pci_live(const struct virtio_pci *vp);
 bool virtio_pci_has(const struct virtio_pci *vp, unsigned feature);

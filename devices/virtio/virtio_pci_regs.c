@@ -349,12 +349,14 @@ static uint64_t isr_read(struct virtio_pci *vp)
 	return isr;
 }
 
-static uint64_t device_read(const struct virtio_pci *vp, uint64_t offset, unsigned width)
+static uint64_t device_read(struct virtio_pci *vp, uint64_t offset, unsigned width)
 {
 	uint64_t value = 0;
 
+	pthread_mutex_lock(&vp->lock);
 	if (range_fits(offset, width, vp->config.config_size))
 		memcpy(&value, (const uint8_t *)vp->config.config + offset, width);
+	pthread_mutex_unlock(&vp->lock);
 	return value;
 }
 

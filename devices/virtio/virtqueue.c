@@ -310,6 +310,12 @@ int virtqueue_pop(struct virtqueue *vq, struct virtqueue_chain *chain)
 	return ret;
 }
 
+void virtqueue_unpop(struct virtqueue *vq, unsigned count)
+{
+	vq->last_avail = (uint16_t)(vq->last_avail - count);
+	vq->in_use -= count;
+}
+
 static int push(struct virtqueue *vq, uint16_t head, uint32_t written)
 {
 	uint32_t slot = RING_ENTRIES + 8 * (vq->used_idx & (vq->params.size - 1u));

@@ -65,6 +65,9 @@ int virtqueue_init(struct virtqueue *vq, struct dma_space *dma,
  */
 int virtqueue_pop(struct virtqueue *vq, struct virtqueue_chain *chain);
 
+/* Put the COUNT chains that were taken last back, as if they had not been taken. */
+void virtqueue_unpop(struct virtqueue *vq, unsigned count);
+
 /* Return a chain with WRITTEN bytes from the start of its writable part. 0 or -EFAULT. */
 int virtqueue_push(struct virtqueue *vq, uint16_t head, uint32_t written);
 

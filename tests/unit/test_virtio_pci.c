@@ -90,11 +90,11 @@ Test(virtio_pci, status_needs_its_order)
 	cr_expect_eq(rd(0x14, 1), 3, "DRIVER_OK needs FEATURES_OK");
 	wr(0x14, 1, 0x40);
 	cr_expect_eq(rd(0x14, 1), 3);
-	accept(BIT(32) | BIT(5));
+	accept_features(BIT(32) | BIT(5));
 	wr(0x14, 1, 0xb);
 	cr_expect_eq(rd(0x14, 1), 0xb);
 	/* Features are settled. */
-	accept(BIT(32));
+	accept_features(BIT(32));
 	wr(8, 4, 0);
 	cr_expect_eq(rd(12, 4), BIT(5));
 	wr(0x14, 1, 0);

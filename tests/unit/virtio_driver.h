@@ -392,7 +392,7 @@ static uint64_t __attribute__((unused)) offered(void)
 	return lo | rd(4, 4) << 32;
 }
 
-static void __attribute__((unused)) accept(uint64_t features)
+static void __attribute__((unused)) accept_features(uint64_t features)
 {
 	wr(8, 4, 0);
 	wr(12, 4, (uint32_t)features);
@@ -405,7 +405,7 @@ static void __attribute__((unused)) negotiate(uint64_t features)
 {
 	wr(0x14, 1, 1);
 	wr(0x14, 1, 3);
-	accept(features);
+	accept_features(features);
 	wr(0x14, 1, 0xb);
 }
 
