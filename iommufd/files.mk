@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+obj-y += amd/ats.o
 obj-y += amd/command.o
 obj-y += amd/devtab.o
 obj-y += amd/dma.o

@@ -46,7 +46,11 @@ struct dma_hold {
 	struct dma_range range[DMA_HOLD_RANGES];
 };
 
+struct dma_ats_ops;
+
 struct dma_space_ops {
+	/* Address translation services, see postern/dma_ats.h. NULL where there are none. */
+	const struct dma_ats_ops *ats;
 	/* See dma_space_map(). */
 	int (*map)(struct dma_space *ds, uint64_t iova, uint64_t len, unsigned access,
 		   struct dma_segment *seg, unsigned max);

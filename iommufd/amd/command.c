@@ -8,9 +8,10 @@
 
 struct amd_command {
 	uint64_t word[2];
+	uint64_t gpa;
 };
 
-_Static_assert(sizeof(struct amd_command) == AMD_RING_ENTRY, "AMD 48882 section 2.4");
+_Static_assert(sizeof(((struct amd_command *)0)->word) == AMD_RING_ENTRY, "AMD 48882 section 2.4");
 
 /*
  * A command whose effect is complete when it returns: 0; -EAGAIN where it must wait for a device,
@@ -119,6 +120,56 @@ static int invalidate_iommu_pages(struct amd_iommu_engine *e, const struct amd_c
 	return 0;
 }
 
+static int invalidate_iotlb_pages(struct amd_iommu_engine *e, const struct amd_command *command,
+				  struct amd_fault *fault)
+{
+	const uint64_t word = command->word[0];
+	const uint16_t devid = FIELD_GET(AMD_COMMAND_DEVID, word);
+	struct dma_atc_invalidation inv = {.pasid = DMA_NO_PASID, .untagged = true};
+	int ret;
+
+	(void)fault;
+	inv_pages_range(command->word[1], &inv.iova, &inv.last);
+	if (command->word[1] & AMD_INV_PAGES_GN) {
+		struct amd_translation_entry entry;
+
+		inv.pasid = (uint32_t)(FIELD_GET(AMD_INV_IOTLB_PASID_7_0, word) |
+				       FIELD_GET(AMD_INV_IOTLB_PASID_15_8, word) << 8 |
+				       FIELD_GET(AMD_INV_IOTLB_PASID_19_16, word) << 16);
+		/* The tables of PASID 0 serve requests without one where GIoV says so. */
+		amd_devtab_translation(e, devid, AMD_NO_PASID, &entry);
+		inv.untagged = !inv.pasid && entry.giov;
+	}
+	ret = amd_ats_invalidate(e, command->gpa, devid, FIELD_GET(AMD_INV_IOTLB_QUEUE, word),
+				 FIELD_GET(AMD_INV_IOTLB_MAX_PEND, word), &inv);
+	if (!ret)
+		amd_count(&e->counters.invalidations);
+	return ret;
+}
+
+/* What a device is about to use is found when it does. INVAL asks that it be looked up anew. */
+static int prefetch_iommu_pages(struct amd_iommu_engine *e, const struct amd_command *command,
+				struct amd_fault *fault)
+{
+	(void)fault;
+	if (command->word[1] & AMD_PREFETCH_INVAL)
+		amd_spaces_drop_device(e, FIELD_GET(AMD_COMMAND_DEVID, command->word[0]));
+	return 0;
+}
+
+static int complete_ppr_request(struct amd_iommu_engine *e, const struct amd_command *command,
+				struct amd_fault *fault)
+{
+	const bool gn = command->word[1] & AMD_INV_PAGES_GN;
+
+	(void)fault;
+	amd_ats_respond(e, FIELD_GET(AMD_COMMAND_DEVID, command->word[0]),
+			gn ? FIELD_GET(AMD_COMMAND_PASID, command->word[0]) : DMA_NO_PASID,
+			FIELD_GET(AMD_COMPLETE_PPR_INDEX, command->word[1]),
+			FIELD_GET(AMD_COMPLETE_PPR_CODE, command->word[1]));
+	return 0;
+}
+
 static int invalidate_interrupt_table(struct amd_iommu_engine *e, const struct amd_command *command,
 				      struct amd_fault *fault)
 {
@@ -161,40 +212,52 @@ static int invalidate_iommu_all(struct amd_iommu_engine *e, const struct amd_com
 	return 0;
 }
 
-/*
- * The rest of the 16 opcodes is illegal with the features that an engine can have: no IotlbSup,
- * PreFSup, PPRSup, vIommuSup.
- */
+/* The rest of the 16 opcodes is illegal with the features that an engine can have: no vIommuSup. */
 static const struct {
 	amd_command_fn *run;
 	uint64_t valid[2]; /* bits that are not reserved */
 	uint64_t guest;	   /* bits of word 1 that are not reserved with GTSup */
 	uint64_t efr;	   /* feature it depends on */
+	bool iotlb;	   /* or IotlbSup, which is none of EFR's */
 } commands[16] = {
-	[AMD_COMPLETION_WAIT] = {completion_wait,
-				 {AMD_COMWAIT_STORE | AMD_COMWAIT_INT | AMD_COMWAIT_FLUSH |
-					  AMD_COMWAIT_ADDR,
-				  ~UINT64_C(0)},
-				 0,
-				 0},
-	[AMD_INVALIDATE_DEVTAB_ENTRY] = {invalidate_devtab_entry, {AMD_COMMAND_DEVID, 0}, 0, 0},
-	[AMD_INVALIDATE_IOMMU_PAGES] = {invalidate_iommu_pages,
-					{AMD_INV_PAGES_PASID | AMD_INV_PAGES_DOMAIN,
-					 AMD_INV_PAGES_S | AMD_INV_PAGES_PDE | AMD_INV_PAGES_ADDR},
-					AMD_INV_PAGES_GN,
-					0},
-	[AMD_INVALIDATE_INTERRUPT_TABLE] = {invalidate_interrupt_table,
-					    {AMD_COMMAND_DEVID, 0},
-					    0,
-					    0},
-	[AMD_INVALIDATE_IOMMU_ALL] = {invalidate_iommu_all, {0, 0}, 0, AMD_EFR_IA_SUP},
+	[AMD_COMPLETION_WAIT] = {.run = completion_wait,
+				 .valid = {AMD_COMWAIT_STORE | AMD_COMWAIT_INT | AMD_COMWAIT_FLUSH |
+						   AMD_COMWAIT_ADDR,
+					   ~UINT64_C(0)}},
+	[AMD_INVALIDATE_DEVTAB_ENTRY] = {.run = invalidate_devtab_entry,
+					 .valid = {AMD_COMMAND_DEVID, 0}},
+	[AMD_INVALIDATE_IOMMU_PAGES] = {.run = invalidate_iommu_pages,
+					.valid = {AMD_INV_PAGES_PASID | AMD_INV_PAGES_DOMAIN,
+						  AMD_INV_PAGES_S | AMD_INV_PAGES_PDE |
+							  AMD_INV_PAGES_ADDR},
+					.guest = AMD_INV_PAGES_GN},
+	[AMD_INVALIDATE_IOTLB_PAGES] = {.run = invalidate_iotlb_pages,
+					.valid = {~AMD_COMMAND_OPCODE,
+						  AMD_INV_PAGES_S | AMD_INV_PAGES_ADDR},
+					.guest = AMD_INV_PAGES_GN,
+					.iotlb = true},
+	[AMD_INVALIDATE_INTERRUPT_TABLE] = {.run = invalidate_interrupt_table,
+					    .valid = {AMD_COMMAND_DEVID, 0}},
+	[AMD_PREFETCH_IOMMU_PAGES] = {.run = prefetch_iommu_pages,
+				      .valid = {AMD_COMMAND_DEVID | AMD_PREFETCH_COUNT |
+							AMD_COMMAND_PASID,
+						AMD_INV_PAGES_S | AMD_PREFETCH_INVAL |
+							AMD_INV_PAGES_ADDR},
+				      .guest = AMD_INV_PAGES_GN,
+				      .efr = AMD_EFR_PREF_SUP},
+	[AMD_COMPLETE_PPR_REQUEST] = {.run = complete_ppr_request,
+				      .valid = {AMD_COMMAND_DEVID | AMD_COMMAND_PASID,
+						AMD_COMPLETE_PPR_INDEX | AMD_COMPLETE_PPR_CODE},
+				      .guest = AMD_INV_PAGES_GN,
+				      .efr = AMD_EFR_PPR_SUP},
+	[AMD_INVALIDATE_IOMMU_ALL] = {.run = invalidate_iommu_all, .efr = AMD_EFR_IA_SUP},
 };
 
 static int command_execute(struct amd_iommu_engine *e, uint64_t gpa, struct amd_fault *fault)
 {
 	const struct guest_memory *gm = e->config.memory;
 	const uint64_t efr = e->config.features.efr;
-	struct amd_command command;
+	struct amd_command command = {.gpa = gpa};
 	uint64_t valid;
 	unsigned opcode;
 	int ret;
@@ -213,6 +276,7 @@ static int command_execute(struct amd_iommu_engine *e, uint64_t gpa, struct amd_
 	opcode = FIELD_GET(AMD_COMMAND_OPCODE, command.word[0]);
 	valid = commands[opcode].valid[1] | (efr & AMD_EFR_GT_SUP ? commands[opcode].guest : 0);
 	if (!commands[opcode].run || commands[opcode].efr & ~efr ||
+	    (commands[opcode].iotlb && !e->config.features.iotlb_sup) ||
 	    command.word[0] & ~AMD_COMMAND_OPCODE & ~commands[opcode].valid[0] ||
 	    command.word[1] & ~valid) {
 		*fault = (struct amd_fault){.code = AMD_ILLEGAL_COMMAND_ERROR, .address = gpa};
@@ -235,7 +299,7 @@ static void command_stop(struct amd_iommu_engine *e, const struct amd_fault *fau
 	amd_event_log(e, 0, fault);
 }
 
-static uint64_t now_ns(void)
+uint64_t amd_now_ns(void)
 {
 	struct timespec ts;
 
@@ -249,7 +313,7 @@ static uint64_t now_ns(void)
  * ring has room for 32,768 commands of which each may have a listener compare all mappings of a
  * device: with a worker, a vCPU is given back in time and what is left goes on there.
  */
-void amd_command_run(struct amd_iommu_engine *e)
+static void ring_run(struct amd_iommu_engine *e)
 {
 	const uint64_t base = amd_reg(e, AMD_REG_CMD_BASE), tail = amd_reg(e, AMD_REG_CMD_TAIL);
 	uint64_t head = amd_reg(e, AMD_REG_CMD_HEAD), begin;
@@ -258,7 +322,7 @@ void amd_command_run(struct amd_iommu_engine *e)
 
 	if (!(amd_reg(e, AMD_REG_STATUS) & AMD_STATUS_CMD_BUF_RUN))
 		return;
-	begin = e->kick && head != tail ? now_ns() : 0;
+	begin = e->kick && head != tail ? amd_now_ns() : 0;
 	while (head != tail) {
 		int ret = command_execute(e, (base & AMD_RING_BASE) + head, &fault);
 
@@ -271,9 +335,18 @@ void amd_command_run(struct amd_iommu_engine *e)
 		head = (head + AMD_RING_ENTRY) & (amd_ring_bytes(base) - 1);
 		amd_reg_store(e, AMD_REG_CMD_HEAD, head);
 		if (e->kick && head != tail &&
-		    (++done >= AMD_IOMMU_RUN_COMMANDS || now_ns() - begin >= AMD_IOMMU_RUN_NS)) {
+		    (++done >= AMD_IOMMU_RUN_COMMANDS ||
+		     amd_now_ns() - begin >= AMD_IOMMU_RUN_NS)) {
 			e->kick(e->worker);
 			return;
 		}
 	}
+}
+
+/* Time may have passed for what the ring waits for, and starts to run for what it has begun. */
+void amd_command_run(struct amd_iommu_engine *e)
+{
+	amd_ats_expire(e);
+	ring_run(e);
+	amd_ats_arm(e);
 }

@@ -41,6 +41,8 @@ void amd_devtab_init(struct amd_iommu_engine *e)
 	}
 	if (efr & AMD_EFR_GIO_SUP)
 		e->dte_valid[0] |= AMD_DTE0_GIOV;
+	if (efr & AMD_EFR_PPR_SUP)
+		e->dte_valid[0] |= AMD_DTE0_PPR | AMD_DTE0_GPRP;
 }
 
 /*
@@ -140,6 +142,7 @@ void amd_devtab_translation(struct amd_iommu_engine *e, uint16_t devid, uint32_t
 	const bool with_pasid = pasid != AMD_NO_PASID;
 	struct amd_device_state *state = &entry->state;
 	uint64_t word[4] = {0};
+	int ret;
 
 	*entry = (struct amd_translation_entry){
 		.state = {.kind = AMD_TRANSLATION_IDENTITY, .prot = DMA_READ | DMA_WRITE},
@@ -147,8 +150,11 @@ void amd_devtab_translation(struct amd_iommu_engine *e, uint16_t devid, uint32_t
 	if (bypassed(e, devid))
 		return;
 	/* Word 2 says something about DMA only where there are guest tables. */
-	if (e->config.features.efr & AMD_EFR_GT_SUP ? devtab_load_all(e, devid, word, &entry->fault)
-						    : devtab_load(e, devid, 0, word, &entry->fault))
+	ret = e->config.features.efr & AMD_EFR_GT_SUP
+		      ? devtab_load_all(e, devid, word, &entry->fault)
+		      : devtab_load(e, devid, 0, word, &entry->fault);
+	entry->outside = ret == -ENXIO;
+	if (ret)
 		goto blocked;
 	if (!(word[0] & AMD_DTE0_V))
 		return;
@@ -159,6 +165,11 @@ void amd_devtab_translation(struct amd_iommu_engine *e, uint16_t devid, uint32_t
 	state->had = FIELD_GET(AMD_DTE0_HAD, word[0]);
 	state->prot =
 		(word[0] & AMD_DTE0_IR ? DMA_READ : 0) | (word[0] & AMD_DTE0_IW ? DMA_WRITE : 0);
+	entry->valid = true;
+	entry->translation_valid = word[0] & AMD_DTE0_TV;
+	entry->ats = word[1] & AMD_DTE1_I;
+	entry->ppr = word[0] & AMD_DTE0_PPR;
+	entry->giov = word[0] & AMD_DTE0_GV && word[0] & AMD_DTE0_GIOV;
 	entry->suppress_all = word[1] & AMD_DTE1_SA;
 	entry->suppress_more = word[1] & AMD_DTE1_SE;
 

@@ -159,6 +159,23 @@ static void space_insert(struct amd_space *space, uint64_t epoch, uint64_t remov
 	amd_iotlb_insert(&space->tlb, epoch, iova, leaf, &space->removals, removals);
 }
 
+void amd_space_fault(const struct amd_space *space, uint16_t domain, uint64_t iova, unsigned access,
+		     struct amd_fault *fault)
+{
+	fault->domain = domain;
+	/* A request with PASID is told apart, but where 48882 has no field for it. */
+	if (space->pasid != AMD_NO_PASID && fault->code != AMD_DEV_TAB_HARDWARE_ERROR)
+		fault->flags |= AMD_EVENT_GN;
+	fault->pasid = space->pasid == AMD_NO_PASID ? 0 : space->pasid;
+	if (access & DMA_WRITE)
+		fault->flags |= AMD_EVENT_RW;
+	if (fault->code != AMD_DEV_TAB_HARDWARE_ERROR && fault->code != AMD_PAGE_TAB_HARDWARE_ERROR)
+		fault->address = iova;
+	/* These two name no domain: 48882 gives the field no meaning there. */
+	if (fault->code == AMD_ILLEGAL_DEV_TABLE_ENTRY || fault->code == AMD_DEV_TAB_HARDWARE_ERROR)
+		fault->domain = 0;
+}
+
 /* Looks the tables up and caches what they say. */
 static int space_translate_miss(struct amd_space *space, uint64_t epoch, uint64_t iova,
 				unsigned access, struct amd_leaf *leaf)
@@ -205,18 +222,7 @@ static int space_translate_miss(struct amd_space *space, uint64_t epoch, uint64_
 	return 0;
 
 refuse:
-	fault.domain = state->domain;
-	/* A request with PASID is told apart, but where 48882 has no field for it. */
-	if (space->pasid != AMD_NO_PASID && fault.code != AMD_DEV_TAB_HARDWARE_ERROR)
-		fault.flags |= AMD_EVENT_GN;
-	fault.pasid = space->pasid == AMD_NO_PASID ? 0 : space->pasid;
-	if (access & DMA_WRITE)
-		fault.flags |= AMD_EVENT_RW;
-	if (fault.code != AMD_DEV_TAB_HARDWARE_ERROR && fault.code != AMD_PAGE_TAB_HARDWARE_ERROR)
-		fault.address = iova;
-	/* These two name no domain: 48882 gives the field no meaning there. */
-	if (fault.code == AMD_ILLEGAL_DEV_TABLE_ENTRY || fault.code == AMD_DEV_TAB_HARDWARE_ERROR)
-		fault.domain = 0;
+	amd_space_fault(space, state->domain, iova, access, &fault);
 	space_report(space, &fault, &entry);
 	return -EFAULT;
 }
@@ -293,17 +299,12 @@ static int space_open_bytes(struct amd_space *space, uint64_t iova, unsigned acc
 
 /* ---- the dma_space ---- */
 
-struct segments {
-	struct dma_segment *seg;
-	unsigned used, max;
-};
-
-/* Appends [gpa, gpa + len). What is not RAM is a master abort, which the unit knows nothing of. */
-static int segments_add(struct segments *s, const struct guest_memory *gm, uint64_t gpa,
-			uint64_t len)
+/* What is not RAM is a master abort, which the unit knows nothing of. */
+int amd_segments_add(const struct guest_memory *gm, uint64_t gpa, uint64_t len,
+		     struct dma_segment *seg, unsigned *used, unsigned max)
 {
 	while (len) {
-		struct dma_segment *tail = s->used ? &s->seg[s->used - 1] : NULL;
+		struct dma_segment *tail = *used ? &seg[*used - 1] : NULL;
 		const struct guest_region *r = NULL;
 		uint64_t here;
 		uint8_t *host;
@@ -322,9 +323,9 @@ static int segments_add(struct segments *s, const struct guest_memory *gm, uint6
 		if (tail && (uint8_t *)tail->host + tail->len == host) {
 			tail->len += here;
 		} else {
-			if (s->used == s->max)
+			if (*used == max)
 				return -E2BIG;
-			s->seg[s->used++] = (struct dma_segment){.host = host, .len = here};
+			seg[(*used)++] = (struct dma_segment){.host = host, .len = here};
 		}
 		gpa += here;
 		len -= here;
@@ -336,7 +337,7 @@ static int space_map(struct dma_space *ds, uint64_t iova, uint64_t len, unsigned
 		     struct dma_segment *seg, unsigned max)
 {
 	struct amd_space *space = container_of(ds, struct amd_space, ds);
-	struct segments s = {.seg = seg, .max = max};
+	unsigned used = 0;
 	int ret;
 
 	if (!len || iova + (len - 1) < iova)
@@ -353,13 +354,13 @@ static int space_map(struct dma_space *ds, uint64_t iova, uint64_t len, unsigned
 			run = open;
 		if (run > len)
 			run = len;
-		ret = segments_add(&s, space->e->config.memory, gpa, run);
+		ret = amd_segments_add(space->e->config.memory, gpa, run, seg, &used, max);
 		if (ret)
 			return ret;
 		iova += run;
 		len -= run;
 	}
-	return (int)s.used;
+	return (int)used;
 }
 
 static uint64_t space_generation(struct dma_space *ds)
@@ -368,6 +369,7 @@ static uint64_t space_generation(struct dma_space *ds)
 }
 
 static const struct dma_space_ops space_ops = {
+	.ats = &amd_ats_ops,
 	.map = space_map,
 	.generation = space_generation,
 	.hold = amd_space_hold,
@@ -375,8 +377,7 @@ static const struct dma_space_ops space_ops = {
 	.release = amd_space_release,
 };
 
-static int space_new(struct amd_iommu_engine *e, uint16_t devid, uint32_t pasid,
-		     struct dma_space **ds)
+int amd_space_new(struct amd_iommu_engine *e, uint16_t devid, uint32_t pasid, struct dma_space **ds)
 {
 	struct amd_space *space = calloc(1, sizeof(*space));
 	int ret;
@@ -410,13 +411,13 @@ static int space_new(struct amd_iommu_engine *e, uint16_t devid, uint32_t pasid,
 
 int amd_iommu_dma_space_new(struct amd_iommu_engine *e, uint16_t devid, struct dma_space **ds)
 {
-	return space_new(e, devid, AMD_NO_PASID, ds);
+	return amd_space_new(e, devid, AMD_NO_PASID, ds);
 }
 
 int amd_iommu_dma_space_new_pasid(struct amd_iommu_engine *e, uint16_t devid, uint32_t pasid,
 				  struct dma_space **ds)
 {
-	return pasid > AMD_PASID_MAX ? -EINVAL : space_new(e, devid, pasid, ds);
+	return pasid > AMD_PASID_MAX ? -EINVAL : amd_space_new(e, devid, pasid, ds);
 }
 
 static void counter_move(_Atomic uint64_t *to, const _Atomic uint64_t *from)

@@ -21,34 +21,46 @@ void amd_engine_unlock(struct amd_iommu_engine *e)
 	amd_interrupt_flush(e);
 }
 
+/* The message that an XT interrupt register describes. */
+static void message_send(struct amd_iommu_engine *e, uint64_t xt)
+{
+	const uint64_t dest = FIELD_GET(AMD_XT_DEST_LOW, xt) | FIELD_GET(AMD_XT_DEST_HI, xt) << 24;
+	struct msi_msg msg = {
+		.addr = AMD_MSI_WINDOW_FIRST | FIELD_PREP(AMD_MSI_ADDR_DEST, dest & 0xff) |
+			FIELD_PREP(AMD_MSI_ADDR_DEST_HI, dest >> 8),
+		.data = FIELD_GET(AMD_XT_VECTOR, xt) |
+			FIELD_PREP(AMD_MSI_DATA_MODE, FIELD_GET(AMD_XT_DELIVERY, xt)),
+	};
+
+	if (xt & AMD_XT_DM)
+		msg.addr |= AMD_MSI_ADDR_DM;
+	if (e->message)
+		e->message(e->opaque, &msg);
+}
+
 /*
  * The unit's messages are made behind the remapper and never looked up in its tables (reference
  * rule 5): the sink takes them as they are.
  */
 void amd_interrupt_flush(struct amd_iommu_engine *e)
 {
-	uint64_t xt, dest;
-	struct msi_msg msg;
+	unsigned due;
 
-	if (locked_here == e || !atomic_load_explicit(&e->message_due, memory_order_relaxed))
+	if (locked_here == e || !atomic_load_explicit(&e->messages_due, memory_order_relaxed))
 		return;
-	if (!atomic_exchange(&e->message_due, false))
+	due = atomic_exchange(&e->messages_due, 0);
+	if (!due)
 		return;
 	if (!(amd_reg(e, AMD_REG_CONTROL) & AMD_CONTROL_INT_CAP_XT_EN)) {
+		/* All causes share the one vector. */
 		if (e->msi)
 			e->msi(e->opaque);
 		return;
 	}
-	xt = amd_reg(e, AMD_REG_XT_GENERAL);
-	dest = FIELD_GET(AMD_XT_DEST_LOW, xt) | FIELD_GET(AMD_XT_DEST_HI, xt) << 24;
-	msg.addr = AMD_MSI_WINDOW_FIRST | FIELD_PREP(AMD_MSI_ADDR_DEST, dest & 0xff) |
-		   FIELD_PREP(AMD_MSI_ADDR_DEST_HI, dest >> 8);
-	if (xt & AMD_XT_DM)
-		msg.addr |= AMD_MSI_ADDR_DM;
-	msg.data = FIELD_GET(AMD_XT_VECTOR, xt) |
-		   FIELD_PREP(AMD_MSI_DATA_MODE, FIELD_GET(AMD_XT_DELIVERY, xt));
-	if (e->message)
-		e->message(e->opaque, &msg);
+	if (due & AMD_DUE_GENERAL)
+		message_send(e, amd_reg(e, AMD_REG_XT_GENERAL));
+	if (due & AMD_DUE_PPR)
+		message_send(e, amd_reg(e, AMD_REG_XT_PPR));
 }
 
 /* A guest that is promised more than there is would hang on it or lose isolation. */
@@ -58,8 +70,9 @@ static bool features_implemented(const struct amd_iommu_features *features)
 	/* Details of guest tables, which say nothing where there are none. */
 	const uint64_t guest = AMD_EFR_GATS | AMD_EFR_GLX_SUP | AMD_EFR_PAS_MAX | AMD_EFR_US_SUP |
 			       AMD_EFR_GIO_SUP | AMD_EFR_EPH_SUP;
-	const uint64_t known = AMD_EFR_XT_SUP | AMD_EFR_NX_SUP | AMD_EFR_GT_SUP | AMD_EFR_IA_SUP |
-			       AMD_EFR_GA_SUP | AMD_EFR_HATS | AMD_EFR_HA_SUP | AMD_EFR_HD_SUP |
+	const uint64_t known = AMD_EFR_PREF_SUP | AMD_EFR_PPR_SUP | AMD_EFR_XT_SUP |
+			       AMD_EFR_NX_SUP | AMD_EFR_GT_SUP | AMD_EFR_IA_SUP | AMD_EFR_GA_SUP |
+			       AMD_EFR_HATS | AMD_EFR_HA_SUP | AMD_EFR_HD_SUP |
 			       AMD_EFR_DEV_TBL_SEG | AMD_EFR_MSI_CAP_MMIO | guest;
 
 	if (efr & ~known || efr2 & ~(AMD_EFR2_GCR3_TRP_MODE_SUP | AMD_EFR2_NUM_INT_REMAP_SUP))
@@ -105,10 +118,16 @@ void amd_iommu_engine_free(struct amd_iommu_engine *e)
 	free(e);
 }
 
+bool amd_iommu_engine_iotlb_sup(const struct amd_iommu_engine *e)
+{
+	return e->config.features.iotlb_sup;
+}
+
 void amd_iommu_engine_reset(struct amd_iommu_engine *e)
 {
 	amd_engine_lock(e);
 	amd_registers_reset(e);
+	amd_ats_forget(e);
 	amd_engine_invalidate_all(e);
 	amd_engine_unlock(e);
 }
@@ -127,6 +146,13 @@ void amd_iommu_engine_set_worker(struct amd_iommu_engine *e, void *opaque,
 {
 	e->worker = opaque;
 	e->kick = kick;
+}
+
+void amd_iommu_engine_set_timer(struct amd_iommu_engine *e, void *opaque,
+				void (*arm)(void *opaque, uint64_t nanoseconds))
+{
+	e->timer = opaque;
+	e->arm = arm;
 }
 
 void amd_iommu_engine_run(struct amd_iommu_engine *e)
@@ -254,9 +280,12 @@ void amd_iommu_engine_stats(const struct amd_iommu_engine *engine, struct amd_io
 #define COUNT(name) .name = atomic_load_explicit(&c->name, memory_order_relaxed)
 	amd_engine_lock(e);
 	*stats = (struct amd_iommu_stats){
-		COUNT(commands), COUNT(invalidations), COUNT(completion_waits), COUNT(rests),
-		COUNT(events),	 COUNT(events_lost),   COUNT(translations),	COUNT(iotlb_hits),
-		COUNT(walks),	 COUNT(faults),	       COUNT(remaps),
+		COUNT(commands),       COUNT(invalidations), COUNT(completion_waits),
+		COUNT(rests),	       COUNT(events),	     COUNT(events_lost),
+		COUNT(translations),   COUNT(iotlb_hits),    COUNT(walks),
+		COUNT(faults),	       COUNT(remaps),	     COUNT(atc_invalidations),
+		COUNT(atc_timeouts),   COUNT(page_requests), COUNT(page_requests_refused),
+		COUNT(page_responses),
 	};
 	amd_spaces_stats(e, stats);
 	amd_engine_unlock(e);

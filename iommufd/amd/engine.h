@@ -2,9 +2,10 @@
 /*
  * The AMD IOMMU engine: what an AMD-Vi unit does behind its registers.
  *
- * Command buffer, event log, device table, page-table walks, IOTLB and interrupt remapping, after
- * the AMD I/O Virtualization Technology Specification (48882). It is the AMD driver of the soft
- * iommufd: registers arrive as VIOMMU_COMMANDs, index = byte offset, merged 64-bit value.
+ * Command buffer, event and PPR logs, device table, page-table walks, IOTLB and interrupt
+ * remapping, after the AMD I/O Virtualization Technology Specification (48882). It is the AMD
+ * driver of the soft iommufd: registers arrive as VIOMMU_COMMANDs, index = byte offset, merged
+ * 64-bit value.
  *
  * Locking: one mutex a unit covers registers and command processing; translation and remapping of
  * what is cached take no lock. No lock is held while a message is sent or a listener runs, except
@@ -23,8 +24,9 @@ struct amd_iommu_engine;
 
 /* What software is told the unit can do; EFR images come from here and nowhere else. */
 struct amd_iommu_features {
-	uint64_t efr;  /* MMIO 0030h */
-	uint64_t efr2; /* MMIO 01A0h */
+	uint64_t efr;	/* MMIO 0030h */
+	uint64_t efr2;	/* MMIO 01A0h */
+	bool iotlb_sup; /* IotlbSup of capability header and IVHD: devices may cache translations */
 };
 
 /* XT, NX, IA, GA, HATS = 6 levels: host tables and interrupt remapping. */
@@ -32,16 +34,16 @@ struct amd_iommu_features {
 #define AMD_IOMMU_EFR2_DEFAULT UINT64_C(0)
 /*
  * The same with guest (v2) tables of 4 and 5 levels, PASIDs of 16 bits in GCR3 tables of 1 and 2
- * levels, user/supervisor pages, v2 tables without PASID, accessed and dirty bits, EPH; the GCR3
- * table may be found by a guest physical address.
+ * levels, user/supervisor pages, v2 tables without PASID, accessed and dirty bits, EPH, page
+ * requests (with IotlbSup); the GCR3 table may be found by a guest physical address.
  */
-#define AMD_IOMMU_EFR_V2  UINT64_C(0x0017002f000058dc)
+#define AMD_IOMMU_EFR_V2  UINT64_C(0x0017002f000058de)
 #define AMD_IOMMU_EFR2_V2 UINT64_C(0x8)
 /*
- * All that this engine has: also 2048 interrupt remapping entries a device, device tables of up to
- * 8 segments, and the function's MSI capability among the registers.
+ * All that this engine has: also prefetching, 2048 interrupt remapping entries a device, device
+ * tables of up to 8 segments, and the function's MSI capability among the registers.
  */
-#define AMD_IOMMU_EFR_FULL  UINT64_C(0x001740ef000058dc)
+#define AMD_IOMMU_EFR_FULL  UINT64_C(0x001740ef000058df)
 #define AMD_IOMMU_EFR2_FULL UINT64_C(0x108)
 
 enum amd_translation {
@@ -105,12 +107,15 @@ struct amd_iommu_config {
 /* -EOPNOTSUPP: CONFIG advertises a feature that this engine does not implement. */
 int amd_iommu_engine_new(const struct amd_iommu_config *config, struct amd_iommu_engine **engine);
 void amd_iommu_engine_free(struct amd_iommu_engine *engine);
+/* Whether devices may cache translations, as configured. */
+bool amd_iommu_engine_iotlb_sup(const struct amd_iommu_engine *engine);
 /* Power-on state: registers, logs, caches. Listeners stay and are told. */
 void amd_iommu_engine_reset(struct amd_iommu_engine *engine);
 
 /*
  * How the unit's own interrupts leave: MSI (through its PCI function; called for the event log and
- * COMPLETION_WAIT when Control.IntCapXTEn is 0) or a message composed from the XT registers, to be
+ * COMPLETION_WAIT and the PPR log when Control.IntCapXTEn is 0) or one composed from the XT
+ * registers, to be
  * delivered without remapping. Called with no lock held. Set before the guest runs.
  */
 void amd_iommu_engine_set_interrupts(struct amd_iommu_engine *engine, void *opaque,
@@ -131,6 +136,15 @@ void amd_iommu_engine_set_interrupts(struct amd_iommu_engine *engine, void *opaq
 void amd_iommu_engine_set_worker(struct amd_iommu_engine *engine, void *opaque,
 				 void (*kick)(void *opaque));
 void amd_iommu_engine_run(struct amd_iommu_engine *engine);
+
+/*
+ * Who knows that time has passed: ARM is called like KICK, and has amd_iommu_engine_run() called
+ * once after at least NANOSECONDS; arming again moves it. Without one a device that does not answer
+ * an invalidation is given up (Control.InvTimeOut) when software writes a register. Set before the
+ * guest runs.
+ */
+void amd_iommu_engine_set_timer(struct amd_iommu_engine *engine, void *opaque,
+				void (*arm)(void *opaque, uint64_t nanoseconds));
 
 /* Before the guest runs. The listener outlives the engine or removes itself. */
 void amd_iommu_engine_listen(struct amd_iommu_engine *engine, struct amd_iommu_listener *listener);
@@ -159,7 +173,8 @@ int amd_iommu_engine_get(struct amd_iommu_engine *engine, uint16_t offset, uint6
 
 /*
  * A dma_space for requester DEVID (AMD 48882 section 2; decision table amd-iommu 7.2). Faults go to
- * the event log. Freed with amd_iommu_dma_space_free() after the device is quiet.
+ * the event log. Where the unit has IotlbSup, it has the services of postern/dma_ats.h. Freed with
+ * amd_iommu_dma_space_free() after the device is quiet.
  */
 int amd_iommu_dma_space_new(struct amd_iommu_engine *engine, uint16_t devid, struct dma_space **ds);
 /* The same for requests with PASID. -EINVAL for one of more than 20 bits. */
@@ -215,6 +230,7 @@ struct amd_iommu_register {
 /* Rings that an error or an overflow stopped: until their enable bit goes from 0 to 1. */
 #define AMD_IOMMU_STOPPED_COMMAND UINT32_C(1)
 #define AMD_IOMMU_STOPPED_EVENT	  UINT32_C(2)
+#define AMD_IOMMU_STOPPED_PPR	  UINT32_C(4)
 struct amd_iommu_state {
 	uint32_t magic, version, size;
 	uint32_t devid;		       /* of the unit's own function */
@@ -239,6 +255,9 @@ int amd_iommu_engine_restore(struct amd_iommu_engine *engine, const struct amd_i
 struct amd_iommu_stats {
 	uint64_t commands, invalidations, completion_waits, events, events_lost;
 	uint64_t rests; /* a COMPLETION_WAIT waited for a device to let go */
+	uint64_t atc_invalidations,
+		atc_timeouts; /* INVALIDATE_IOTLB_PAGES to a device; unanswered */
+	uint64_t page_requests, page_requests_refused, page_responses;
 	uint64_t translations, iotlb_hits, walks, faults, remaps;
 };
 void amd_iommu_engine_stats(const struct amd_iommu_engine *engine, struct amd_iommu_stats *stats);

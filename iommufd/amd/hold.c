@@ -113,10 +113,19 @@ void amd_space_resolved(struct dma_space *ds, struct dma_hold *hold, uint64_t io
 	pthread_mutex_unlock(&space->hold_lock);
 }
 
+void amd_hold_ended(struct amd_iommu_engine *e)
+{
+	if (atomic_fetch_sub(&e->stale_holds, 1) > 1 || !atomic_load(&e->ring_waits))
+		return;
+	if (e->kick)
+		e->kick(e->worker);
+	else
+		amd_iommu_engine_run(e);
+}
+
 void amd_space_release(struct dma_space *ds, struct dma_hold *hold)
 {
 	struct amd_space *space = container_of(ds, struct amd_space, ds);
-	struct amd_iommu_engine *e = space->e;
 	bool stale;
 
 	pthread_mutex_lock(&space->hold_lock);
@@ -125,12 +134,8 @@ void amd_space_release(struct dma_space *ds, struct dma_hold *hold)
 		hold->next->at = hold->at;
 	stale = hold->stale;
 	pthread_mutex_unlock(&space->hold_lock);
-	if (!stale || atomic_fetch_sub(&e->stale_holds, 1) > 1 || !atomic_load(&e->ring_waits))
-		return;
-	if (e->kick)
-		e->kick(e->worker);
-	else
-		amd_iommu_engine_run(e);
+	if (stale)
+		amd_hold_ended(space->e);
 }
 
 /* ---- what has changed ---- */

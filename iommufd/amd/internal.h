@@ -4,7 +4,7 @@
  *
  * Locks, outermost first:
  *   lock      registers that software writes, command processing, listeners, spaces, watches
- *   log_lock  event log pointers, Status, Run bits; held for a few stores at a time
+ *   log_lock  event and PPR log pointers, Status, Run bits; held for a few stores at a time
  *
  * Registers are atomics, so that readers (register reads, translation, remapping) take neither. A
  * translation that misses walks the guest's tables without a lock too: what it found is cached
@@ -18,6 +18,7 @@
 
 #include "iommufd/amd/engine.h"
 #include "iommufd/amd/spec.h"
+#include "postern/dma_ats.h"
 
 /* Indices into the register file; offsets and masks are in register.c. */
 enum amd_reg {
@@ -53,8 +54,24 @@ struct amd_watch {
 
 struct amd_counters {
 	_Atomic uint64_t commands, invalidations, completion_waits, rests, events, events_lost;
+	_Atomic uint64_t atc_invalidations, atc_timeouts;
+	_Atomic uint64_t page_requests, page_requests_refused, page_responses;
 	_Atomic uint64_t translations, iotlb_hits, walks, faults, remaps;
 };
+
+/*
+ * An invalidation that a device has not completed. TAG is 0 in a free one; to take it away is to
+ * have completed it, which needs no lock. The rest is the lock's.
+ */
+struct amd_invalidation {
+	_Atomic uint32_t tag;
+	uint16_t devid, queue;
+	uint64_t command;  /* GPA */
+	uint64_t deadline; /* on CLOCK_MONOTONIC; UINT64_MAX for never */
+};
+
+/* Messages that are due, by the register that an XT interrupt is composed from. */
+enum { AMD_DUE_GENERAL = 1, AMD_DUE_PPR = 2 };
 
 struct amd_iommu_engine {
 	struct amd_iommu_config config;
@@ -67,8 +84,9 @@ struct amd_iommu_engine {
 	_Atomic uint64_t reg[AMD_REGS];
 	bool cmd_stopped;   /* by an error; until CmdBufEn or IommuEn goes 0 to 1 */
 	bool evt_stopped;   /* by an overflow; until EventLogEn goes 0 to 1 */
+	bool ppr_stopped;   /* the same, PPRLogEn */
 	uint64_t signalled; /* Status bits for which a message was raised, log_lock */
-	atomic_bool message_due;
+	atomic_uint messages_due;
 
 	/* DTE.SE: a page fault of this requester has been reported since its DTE was loaded. */
 	_Atomic uint64_t reported[65536 / 64];
@@ -83,8 +101,17 @@ struct amd_iommu_engine {
 	void (*message)(void *opaque, const struct msi_msg *msg);
 	void *worker;
 	void (*kick)(void *worker);
+	void *timer;
+	void (*arm)(void *timer, uint64_t nanoseconds);
 
-	/* Holds of devices on what has been invalidated: a COMPLETION_WAIT waits for them. */
+	struct dma_atc *atcs;
+	struct amd_invalidation invalidation[DMA_ATC_REQUESTS];
+	uint32_t invalidation_sequence;
+
+	/*
+	 * Holds of devices on what has been invalidated, and invalidations that devices have not
+	 * completed: a COMPLETION_WAIT waits for them.
+	 */
 	atomic_uint stale_holds;
 	atomic_bool ring_waits;
 
@@ -121,7 +148,7 @@ struct amd_fault {
 };
 
 /* No PASID in the request: those have 20 bits. */
-#define AMD_NO_PASID UINT32_MAX
+#define AMD_NO_PASID DMA_NO_PASID
 
 /* ---- engine.c ---- */
 
@@ -162,6 +189,10 @@ void amd_run_update(struct amd_iommu_engine *e);
 /* ---- event.c ---- */
 
 void amd_event_log(struct amd_iommu_engine *e, uint16_t devid, const struct amd_fault *fault);
+/* The same of an event that has fields of its own. */
+void amd_event_log_words(struct amd_iommu_engine *e, uint64_t word0, uint64_t word1);
+/* Appends to the PPR log; false where it does not run or has no room. */
+bool amd_ppr_log(struct amd_iommu_engine *e, uint64_t word0, uint64_t word1);
 /* Sets Status bits. log_lock not held. */
 void amd_status_set(struct amd_iommu_engine *e, uint64_t bits);
 /* Finds out whether a message is due. log_lock held. */
@@ -173,11 +204,17 @@ void amd_interrupt_update(struct amd_iommu_engine *e);
 void amd_command_run(struct amd_iommu_engine *e);
 /* Tells listeners of all pages of each domain that watched devices use. lock held. */
 void amd_watched_domains_changed(struct amd_iommu_engine *e);
+/* CLOCK_MONOTONIC. */
+uint64_t amd_now_ns(void);
 
 /* ---- devtab.c ---- */
 
 struct amd_translation_entry {
 	struct amd_device_state state;
+	bool valid;			  /* DTE.V */
+	bool translation_valid;		  /* DTE.TV */
+	bool ats, ppr, giov;		  /* DTE.I, DTE.PPR, GV with GIoV */
+	bool outside;			  /* beyond the device table */
 	bool suppress_all, suppress_more; /* DTE.SA, DTE.SE */
 	struct amd_fault fault;		  /* why state is BLOCKED, but for address and RW */
 };
@@ -372,5 +409,35 @@ void amd_space_resolved(struct dma_space *ds, struct dma_hold *hold, uint64_t io
 void amd_space_release(struct dma_space *ds, struct dma_hold *hold);
 /* Whether devices hold what has been invalidated. Then the ring is run again later. lock held. */
 bool amd_spaces_held(struct amd_iommu_engine *e);
+/* One of what COMPLETION_WAITs wait for has ended. lock not held. */
+void amd_hold_ended(struct amd_iommu_engine *e);
+
+/* ---- dma.c, of a space ---- */
+
+int amd_space_new(struct amd_iommu_engine *e, uint16_t devid, uint32_t pasid,
+		  struct dma_space **ds);
+/* What FAULT needs beside its code and flags, of a request of SPACE for IOVA. */
+void amd_space_fault(const struct amd_space *space, uint16_t domain, uint64_t iova, unsigned access,
+		     struct amd_fault *fault);
+/* Host memory of [gpa, gpa + len), appended to USED of MAX segments: -EFAULT, -E2BIG. */
+int amd_segments_add(const struct guest_memory *gm, uint64_t gpa, uint64_t len,
+		     struct dma_segment *seg, unsigned *used, unsigned max);
+/* ---- ats.c ---- */
+
+extern const struct dma_ats_ops amd_ats_ops;
+/*
+ * INVALIDATE_IOTLB_PAGES, read at COMMAND, for INV of DEVID in QUEUE, of which MAX_PEND may be open
+ * (0: any number). -EAGAIN where it must wait for others. lock held.
+ */
+int amd_ats_invalidate(struct amd_iommu_engine *e, uint64_t command, uint16_t devid, uint16_t queue,
+		       unsigned max_pend, struct dma_atc_invalidation *inv);
+/* COMPLETE_PPR_REQUEST. lock held. */
+void amd_ats_respond(struct amd_iommu_engine *e, uint16_t devid, uint32_t pasid, unsigned index,
+		     unsigned code);
+/* Gives up what was not completed in time; has the timer armed for the rest. lock held. */
+void amd_ats_expire(struct amd_iommu_engine *e);
+void amd_ats_arm(struct amd_iommu_engine *e);
+/* Nobody waits for any of them any more. lock held. */
+void amd_ats_forget(struct amd_iommu_engine *e);
 
 #endif

@@ -73,7 +73,7 @@ static unsigned evt_base_write(struct amd_iommu_engine *e, enum amd_reg reg, uin
 
 static unsigned ppr_base_write(struct amd_iommu_engine *e, enum amd_reg reg, uint64_t value)
 {
-	ring_base_write(e, reg, value, 0, AMD_REG_PPR_HEAD, AMD_REG_PPR_TAIL);
+	ring_base_write(e, reg, value, AMD_STATUS_PPR_LOG_RUN, AMD_REG_PPR_HEAD, AMD_REG_PPR_TAIL);
 	return 0;
 }
 
@@ -119,6 +119,9 @@ static unsigned control_write(struct amd_iommu_engine *e, enum amd_reg reg, uint
 	if (rising & AMD_CONTROL_EVENT_LOG_EN &&
 	    !(amd_reg(e, AMD_REG_STATUS) & AMD_STATUS_EVENT_OVERFLOW))
 		e->evt_stopped = false;
+	if (rising & AMD_CONTROL_PPR_LOG_EN &&
+	    !(amd_reg(e, AMD_REG_STATUS) & AMD_STATUS_PPR_OVERFLOW))
+		e->ppr_stopped = false;
 
 	if (changed & (AMD_CONTROL_IOMMU_EN | AMD_CONTROL_GT_EN | AMD_CONTROL_GCR3_TRP_MODE |
 		       AMD_CONTROL_DEV_TBL_SEG_EN))
@@ -154,9 +157,16 @@ static unsigned evt_tail_write(struct amd_iommu_engine *e, enum amd_reg reg, uin
 	return 0;
 }
 
-static unsigned ppr_pointer_write(struct amd_iommu_engine *e, enum amd_reg reg, uint64_t value)
+static unsigned ppr_head_write(struct amd_iommu_engine *e, enum amd_reg reg, uint64_t value)
 {
 	amd_reg_store(e, reg, value & ring_pointer_mask(e, AMD_REG_PPR_BASE));
+	return 0;
+}
+
+static unsigned ppr_tail_write(struct amd_iommu_engine *e, enum amd_reg reg, uint64_t value)
+{
+	if (!(amd_reg(e, AMD_REG_STATUS) & AMD_STATUS_PPR_LOG_RUN))
+		amd_reg_store(e, reg, value & ring_pointer_mask(e, AMD_REG_PPR_BASE));
 	return 0;
 }
 
@@ -165,8 +175,8 @@ static unsigned ppr_pointer_write(struct amd_iommu_engine *e, enum amd_reg reg, 
 #define XT_WRITABLE   (AMD_XT_DM | AMD_XT_DEST_LOW | AMD_XT_VECTOR | AMD_XT_DELIVERY | AMD_XT_DEST_HI)
 
 /*
- * The exclusion range is storage only: it is for devices with their own IOTLB, of which there are
- * none without IotlbSup. The PPR log is stored likewise and never runs without PPRSup.
+ * The exclusion range is storage only: no system enables it, and what it means for a device with
+ * its own IOTLB is not agreed upon. The PPR log is storage likewise without PPRSup, and never runs.
  */
 #define RO(at)                                                                                     \
 	{                                                                                          \
@@ -223,9 +233,10 @@ static const struct amd_register registers[AMD_REGS] = {
 	[AMD_REG_EVT_TAIL] = POINTER(0x2018, AMD_REG_EVT_BASE, evt_tail_write),
 	[AMD_REG_STATUS] = {.offset = 0x2020,
 			    .w1c = AMD_STATUS_EVENT_OVERFLOW | AMD_STATUS_EVENT_LOG_INT |
-				   AMD_STATUS_COMWAIT_INT},
-	[AMD_REG_PPR_HEAD] = POINTER(0x2030, AMD_REG_PPR_BASE, ppr_pointer_write),
-	[AMD_REG_PPR_TAIL] = POINTER(0x2038, AMD_REG_PPR_BASE, ppr_pointer_write),
+				   AMD_STATUS_COMWAIT_INT | AMD_STATUS_PPR_OVERFLOW |
+				   AMD_STATUS_PPR_INT},
+	[AMD_REG_PPR_HEAD] = POINTER(0x2030, AMD_REG_PPR_BASE, ppr_head_write),
+	[AMD_REG_PPR_TAIL] = POINTER(0x2038, AMD_REG_PPR_BASE, ppr_tail_write),
 };
 
 /* Control bits that software may set, and the features that each depends on. */
@@ -237,6 +248,7 @@ static const struct {
 		 AMD_CONTROL_PASS_PW | AMD_CONTROL_RES_PASS_PW | AMD_CONTROL_COHERENT |
 		 AMD_CONTROL_ISOC | AMD_CONTROL_CMD_BUF_EN,
 	 0, 0},
+	{AMD_CONTROL_PPR_LOG_EN | AMD_CONTROL_PPR_INT_EN | AMD_CONTROL_PPR_EN, AMD_EFR_PPR_SUP, 0},
 	{AMD_CONTROL_GT_EN, AMD_EFR_GT_SUP, 0},
 	{AMD_CONTROL_GA_EN, AMD_EFR_GA_SUP, 0},
 	/* Enhanced PPR handling and the manner of A and D updates change nothing here. */
@@ -266,12 +278,13 @@ void amd_registers_reset(struct amd_iommu_engine *e)
 	amd_reg_store(e, AMD_REG_EFR2, features->efr2);
 	e->cmd_stopped = false;
 	e->evt_stopped = false;
+	e->ppr_stopped = false;
 	e->signalled = 0;
-	atomic_store(&e->message_due, false);
+	atomic_store(&e->messages_due, 0);
 	pthread_mutex_unlock(&e->log_lock);
 }
 
-#define STATUS_RUN (AMD_STATUS_CMD_BUF_RUN | AMD_STATUS_EVENT_LOG_RUN)
+#define STATUS_RUN (AMD_STATUS_CMD_BUF_RUN | AMD_STATUS_EVENT_LOG_RUN | AMD_STATUS_PPR_LOG_RUN)
 
 uint64_t amd_status_w1c(void)
 {
@@ -292,6 +305,9 @@ void amd_run_update(struct amd_iommu_engine *e)
 		if (control & AMD_CONTROL_EVENT_LOG_EN && !e->evt_stopped &&
 		    amd_ring_bytes(amd_reg(e, AMD_REG_EVT_BASE)))
 			status |= AMD_STATUS_EVENT_LOG_RUN;
+		if (control & AMD_CONTROL_PPR_EN && control & AMD_CONTROL_PPR_LOG_EN &&
+		    !e->ppr_stopped && amd_ring_bytes(amd_reg(e, AMD_REG_PPR_BASE)))
+			status |= AMD_STATUS_PPR_LOG_RUN;
 	}
 	amd_reg_store(e, AMD_REG_STATUS, status);
 	amd_interrupt_update(e);

@@ -40,6 +40,9 @@
 #define AMD_CONTROL_COHERENT	   BIT(10)
 #define AMD_CONTROL_ISOC	   BIT(11)
 #define AMD_CONTROL_CMD_BUF_EN	   BIT(12)
+#define AMD_CONTROL_PPR_LOG_EN	   BIT(13)
+#define AMD_CONTROL_PPR_INT_EN	   BIT(14)
+#define AMD_CONTROL_PPR_EN	   BIT(15)
 #define AMD_CONTROL_GT_EN	   BIT(16)
 #define AMD_CONTROL_GA_EN	   BIT(17)
 #define AMD_CONTROL_DEV_TBL_SEG_EN GENMASK(36, 34) /* log2 of the segments */
@@ -55,6 +58,8 @@
 #define AMD_EXCLUSION_ADDR  GENMASK(51, 12)
 
 /* Extended features, 0030h */
+#define AMD_EFR_PREF_SUP     BIT(0)
+#define AMD_EFR_PPR_SUP	     BIT(1)
 #define AMD_EFR_XT_SUP	     BIT(2)
 #define AMD_EFR_NX_SUP	     BIT(3)
 #define AMD_EFR_GT_SUP	     BIT(4)
@@ -97,6 +102,9 @@
 #define AMD_STATUS_COMWAIT_INT	  BIT(2)
 #define AMD_STATUS_EVENT_LOG_RUN  BIT(3)
 #define AMD_STATUS_CMD_BUF_RUN	  BIT(4)
+#define AMD_STATUS_PPR_OVERFLOW	  BIT(5)
+#define AMD_STATUS_PPR_INT	  BIT(6)
+#define AMD_STATUS_PPR_LOG_RUN	  BIT(7)
 
 /* ---- device table entry (section 2.2.2.1) ---- */
 
@@ -107,6 +115,8 @@
 #define AMD_DTE0_HAD	    GENMASK(8, 7)
 #define AMD_DTE0_MODE	    GENMASK(11, 9)
 #define AMD_DTE0_ROOT	    GENMASK(51, 12)
+#define AMD_DTE0_PPR	    BIT(52)
+#define AMD_DTE0_GPRP	    BIT(53)
 #define AMD_DTE0_GIOV	    BIT(54)
 #define AMD_DTE0_GV	    BIT(55)
 #define AMD_DTE0_GLX	    GENMASK(57, 56)
@@ -125,6 +135,7 @@
 
 #define AMD_DTE1_DOMAIN	    GENMASK(15, 0)
 #define AMD_DTE1_GCR3_30_15 GENMASK(31, 16)
+#define AMD_DTE1_I	    BIT(32)
 #define AMD_DTE1_SE	    BIT(33)
 #define AMD_DTE1_SA	    BIT(34)
 #define AMD_DTE1_GCR3_51_31 GENMASK(63, 43)
@@ -243,7 +254,10 @@ enum amd_opcode {
 	AMD_COMPLETION_WAIT = 1,
 	AMD_INVALIDATE_DEVTAB_ENTRY = 2,
 	AMD_INVALIDATE_IOMMU_PAGES = 3,
+	AMD_INVALIDATE_IOTLB_PAGES = 4,
 	AMD_INVALIDATE_INTERRUPT_TABLE = 5,
+	AMD_PREFETCH_IOMMU_PAGES = 6,
+	AMD_COMPLETE_PPR_REQUEST = 7,
 	AMD_INVALIDATE_IOMMU_ALL = 8,
 };
 
@@ -261,6 +275,40 @@ enum amd_opcode {
 #define AMD_INV_PAGES_GN     BIT(2)
 #define AMD_INV_PAGES_ADDR   GENMASK(63, 12)
 
+#define AMD_INV_IOTLB_PASID_15_8  GENMASK(23, 16)
+#define AMD_INV_IOTLB_MAX_PEND	  GENMASK(31, 24)
+#define AMD_INV_IOTLB_QUEUE	  GENMASK(47, 32)
+#define AMD_INV_IOTLB_PASID_7_0	  GENMASK(55, 48)
+#define AMD_INV_IOTLB_PASID_19_16 GENMASK(59, 56)
+
+#define AMD_PREFETCH_COUNT GENMASK(31, 24)
+#define AMD_PREFETCH_INVAL BIT(4) /* word 1 */
+
+#define AMD_COMMAND_PASID      GENMASK(51, 32) /* of PREFETCH and COMPLETE_PPR */
+#define AMD_COMPLETE_PPR_INDEX GENMASK(40, 32) /* word 1 */
+#define AMD_COMPLETE_PPR_CODE  GENMASK(47, 44)
+
+/* ---- peripheral page requests (section 2.6) ---- */
+
+#define AMD_PPR_DEVID	    GENMASK(15, 0)
+#define AMD_PPR_PASID_15_0  GENMASK(31, 16)
+#define AMD_PPR_INDEX	    GENMASK(40, 32)
+#define AMD_PPR_LAST	    BIT(41)
+#define AMD_PPR_PASID_19_16 GENMASK(45, 42)
+#define AMD_PPR_X	    BIT(49)
+#define AMD_PPR_R	    BIT(50)
+#define AMD_PPR_W	    BIT(53)
+#define AMD_PPR_US	    BIT(54)
+#define AMD_PPR_GN	    BIT(56)
+#define AMD_PPR_CODE	    GENMASK(63, 60)
+#define AMD_PPR_ADDR	    GENMASK(63, 12) /* word 1 */
+
+#define AMD_PAGE_SERVICE_REQUEST 1
+
+/* INVALID_PPR_REQUEST has the fields of a request up to bit 45, and these */
+#define AMD_INVALID_PPR_RX BIT(48) /* the unit has answered */
+#define AMD_INVALID_PPR_GN BIT(57)
+
 /* ---- events (section 2.5) ---- */
 
 #define AMD_EVENT_DEVID	   GENMASK(15, 0)
@@ -276,7 +324,9 @@ enum amd_event_code {
 	AMD_PAGE_TAB_HARDWARE_ERROR = 4,
 	AMD_ILLEGAL_COMMAND_ERROR = 5,
 	AMD_COMMAND_HARDWARE_ERROR = 6,
+	AMD_IOTLB_INV_TIMEOUT = 7,
 	AMD_INVALID_DEVICE_REQUEST = 8,
+	AMD_INVALID_PPR_REQUEST = 9,
 };
 
 /* Flags, as numbers of the 12-bit field (event bits 59:48) */
@@ -287,15 +337,21 @@ enum amd_event_code {
 #define AMD_EVENT_RW	 BIT(5)
 #define AMD_EVENT_PE	 BIT(6)
 #define AMD_EVENT_RZ	 BIT(7)
+#define AMD_EVENT_TR	 BIT(8)
 #define AMD_EVENT_HWTYPE GENMASK(10, 9)
 #define AMD_EVENT_IDTYPE GENMASK(11, 9)
 
 enum amd_hardware_error { AMD_MASTER_ABORT = 1, AMD_TARGET_ABORT = 2 };
 
+/* Types of INVALID_DEVICE_REQUEST; the last three of translation requests (TR = 1) */
 enum amd_invalid_request {
 	AMD_INVALID_READ_OR_NON_POSTED = 0,
+	AMD_INVALID_PRETRANSLATED = 1,
 	AMD_INVALID_INTERRUPT_WRITE = 4,
 	AMD_INVALID_RESERVED_RANGE = 5,
+	AMD_INVALID_TR_RANGE = 0,
+	AMD_INVALID_TR_ENTRY = 1,
+	AMD_INVALID_TR_DEVICE = 2,
 };
 
 #endif

@@ -13,7 +13,7 @@ _Static_assert(offsetof(struct amd_iommu_state, reg) == 32 + 8192, "version 1");
 _Static_assert(sizeof(struct amd_iommu_state) == 32 + 8192 + 16 * AMD_IOMMU_STATE_REGISTERS,
 	       "version 1");
 
-#define STOPPED_ALL (AMD_IOMMU_STOPPED_COMMAND | AMD_IOMMU_STOPPED_EVENT)
+#define STOPPED_ALL (AMD_IOMMU_STOPPED_COMMAND | AMD_IOMMU_STOPPED_EVENT | AMD_IOMMU_STOPPED_PPR)
 
 void amd_iommu_engine_save(struct amd_iommu_engine *e, struct amd_iommu_state *state)
 {
@@ -27,7 +27,8 @@ void amd_iommu_engine_save(struct amd_iommu_engine *e, struct amd_iommu_state *s
 		.size = sizeof(*state),
 		.devid = e->config.devid,
 		.stopped = (e->cmd_stopped ? AMD_IOMMU_STOPPED_COMMAND : 0) |
-			   (e->evt_stopped ? AMD_IOMMU_STOPPED_EVENT : 0),
+			   (e->evt_stopped ? AMD_IOMMU_STOPPED_EVENT : 0) |
+			   (e->ppr_stopped ? AMD_IOMMU_STOPPED_PPR : 0),
 		.signalled = e->signalled,
 	};
 	amd_registers_save(e, state);
@@ -54,14 +55,17 @@ int amd_iommu_engine_restore(struct amd_iommu_engine *e, const struct amd_iommu_
 		return rc;
 	amd_engine_lock(e);
 	pthread_mutex_lock(&e->log_lock);
-	atomic_store(&e->message_due, false);
+	atomic_store(&e->messages_due, 0);
 	amd_registers_restore(e, state);
 	e->cmd_stopped = state->stopped & AMD_IOMMU_STOPPED_COMMAND;
 	e->evt_stopped = state->stopped & AMD_IOMMU_STOPPED_EVENT;
+	e->ppr_stopped = state->stopped & AMD_IOMMU_STOPPED_PPR;
 	e->signalled = state->signalled;
 	amd_run_update(e);
 	pthread_mutex_unlock(&e->log_lock);
 
+	/* Devices begin with empty caches. */
+	amd_ats_forget(e);
 	amd_engine_invalidate_all(e);
 	amd_watched_domains_changed(e);
 	for (unsigned i = 0; i < ARRAY_SIZE(e->reported); i++)

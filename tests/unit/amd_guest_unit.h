@@ -37,7 +37,7 @@
 #define GLX(n)	  ((uint64_t)(n) << 56)
 #define HAD(n)	  ((uint64_t)(n) << 7)
 #define LEVELS(n) ((uint64_t)((n)-4) << 54)
-#define FULL	  AMD_IOMMU_EFR_V2
+#define FULL	  (AMD_IOMMU_EFR_V2 & ~BIT(1)) /* no page requests */
 
 static inline struct dma_space *space_new(struct unit *u, uint32_t pasid)
 {

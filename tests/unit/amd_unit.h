@@ -34,12 +34,15 @@
 #define R_EFR	   0x30
 #define R_PPR_BASE 0x38
 #define R_XT	   0x170
+#define R_XT_PPR   0x178
 #define R_EFR2	   0x1a0
 #define R_CMD_HEAD 0x2000
 #define R_CMD_TAIL 0x2008
 #define R_EVT_HEAD 0x2010
 #define R_EVT_TAIL 0x2018
 #define R_STATUS   0x2020
+#define R_PPR_HEAD 0x2030
+#define R_PPR_TAIL 0x2038
 
 #define C_IOMMU	  BIT(0)
 #define C_EVT	  BIT(2)
@@ -47,6 +50,9 @@
 #define C_CWINT	  BIT(4)
 #define C_COH	  BIT(10)
 #define C_CMD	  BIT(12)
+#define C_PPRLOG  BIT(13)
+#define C_PPRINT  BIT(14)
+#define C_PPR	  BIT(15)
 #define C_GT	  BIT(16)
 #define C_GA	  BIT(17)
 #define C_TRP	  BIT(58)
@@ -59,6 +65,9 @@
 #define S_CWINT	   BIT(2)
 #define S_EVTRUN   BIT(3)
 #define S_CMDRUN   BIT(4)
+#define S_PPROVER  BIT(5)
+#define S_PPRINT   BIT(6)
+#define S_PPRRUN   BIT(7)
 
 #define RW_BITS (BIT(61) | BIT(62)) /* IR and IW, in a DTE and in page tables */
 
@@ -148,11 +157,13 @@ static inline uint8_t *unit_ram(uint64_t size)
 	return p;
 }
 
-/* A unit with registers as after power-on. */
+/* A unit with registers as after power-on. With page requests it has IotlbSup too. */
 static inline void unit_new_features(struct unit *u, uint64_t efr, uint64_t efr2)
 {
 	struct amd_iommu_config config = {
-		.memory = &u->gm, .features = {efr, efr2}, .devid = UNIT_BDF};
+		.memory = &u->gm,
+		.features = {.efr = efr, .efr2 = efr2, .iotlb_sup = efr & 2},
+		.devid = UNIT_BDF};
 
 	*u = (struct unit){.next_table = TABLES};
 	u->gm.count = 2;

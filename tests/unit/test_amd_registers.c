@@ -73,8 +73,13 @@ Test(amd_registers, features)
 		uint64_t efr, efr2;
 		bool implemented;
 	} cases[] = {
-		{BIT(0), 0, false},
-		{BIT(1), 0, false},
+		{BIT(0), 0, true}, /* prefetch */
+		{BIT(1), 0, true}, /* PPR */
+		{BIT(5), 0, false},
+		{BIT(24), 0, false}, /* dual PPR logs */
+		{BIT(40), 0, false}, /* early overflow */
+		{BIT(41), 0, false}, /* automatic responses */
+		{BIT(54), 0, false}, /* InvIotlbType */
 		{BIT(8), 0, false},
 		{BIT(9), 0, false},
 		{BIT(63), 0, false},

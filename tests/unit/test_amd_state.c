@@ -597,10 +597,10 @@ Test(amd_state, what_is_no_state_is_refused)
 Test(amd_state, other_features_are_refused)
 {
 	static const struct amd_iommu_features features[] = {
-		{AMD_IOMMU_EFR_DEFAULT, AMD_IOMMU_EFR2_DEFAULT},
-		{AMD_IOMMU_EFR_V2, AMD_IOMMU_EFR2_V2},
-		{AMD_IOMMU_EFR_FULL, AMD_IOMMU_EFR2_FULL},
-		{AMD_IOMMU_EFR_DEFAULT & ~BIT(6), 0},
+		{AMD_IOMMU_EFR_DEFAULT, AMD_IOMMU_EFR2_DEFAULT, false},
+		{AMD_IOMMU_EFR_V2, AMD_IOMMU_EFR2_V2, false},
+		{AMD_IOMMU_EFR_FULL, AMD_IOMMU_EFR2_FULL, false},
+		{AMD_IOMMU_EFR_DEFAULT & ~BIT(6), 0, false},
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(features); i++) {

@@ -447,7 +447,7 @@ bool case_run(const struct platform *p, const struct conformance_case *c,
 	      char complaint[COMPLAINT_MAX])
 {
 	struct run *r = calloc(1, sizeof(*r));
-	struct amd_iommu_features features = {AMD_IOMMU_EFR_DEFAULT, AMD_IOMMU_EFR2_DEFAULT};
+	struct amd_iommu_features features = {AMD_IOMMU_EFR_DEFAULT, AMD_IOMMU_EFR2_DEFAULT, false};
 	bool good = false;
 	int rc;
 
@@ -456,7 +456,7 @@ bool case_run(const struct platform *p, const struct conformance_case *c,
 		return false;
 	r->complaint = complaint;
 	if (c->efr)
-		features = (struct amd_iommu_features){c->efr, c->efr2};
+		features = (struct amd_iommu_features){c->efr, c->efr2, c->efr & BIT(1)};
 	rc = unit_open_features(&r->unit, p, &features);
 	if (rc) {
 		fail(r, "no unit: %s", strerror(-rc));
