@@ -73,6 +73,7 @@ struct guest_iommu {
 	uint64_t window;
 	uint64_t window_size;
 	uint64_t efr, efr2;
+	bool iotlb_sup;
 	uint16_t ioapic_devid; /* 00A0h; 0 where the IOAPIC is not behind it */
 	uint8_t physical_bits, virtual_bits;
 	/* Requester ids of the devices behind it; none named: every device there is. */

@@ -20,6 +20,7 @@
 #define GVASIZE_48     2
 
 /* IVHD flags; the last two only in type 10h */
+#define IVHD_IOTLBSUP BIT(4)
 #define IVHD_COHERENT BIT(5)
 #define IVHD_PREFSUP  BIT(6)
 #define IVHD_PPRSUP   BIT(7)
@@ -96,6 +97,8 @@ static void ivhd_block(struct aml *aml, const struct guest_acpi *acpi, unsigned 
 	unsigned entries = (iommu->device_count ? iommu->device_count : 1) * ENTRY_SIZE +
 			   (iommu->ioapic_devid ? SPECIAL_SIZE : 0);
 
+	if (iommu->iotlb_sup)
+		flags |= IVHD_IOTLBSUP;
 	if (type == IVHD_10)
 		flags |= (efr & EFR_PREFSUP ? IVHD_PREFSUP : 0) |
 			 (efr & EFR_PPRSUP ? IVHD_PPRSUP : 0);

@@ -27,7 +27,10 @@ struct viommu {
 	struct machine *machine;
 	unsigned segment;
 	struct amd_iommu_listener listener;
-	struct event_work ring; /* the rest of a long command ring */
+	struct event_work ring;	      /* the rest of a long command ring */
+	struct event_work timer_work; /* arms the timer, on the loop's thread */
+	struct event_timer timer;     /* for devices that do not answer in time */
+	_Atomic uint64_t timer_ns;
 	struct pci_function southbridge;
 	struct viommu_trace *trace; /* shared by all */
 };
@@ -73,6 +76,27 @@ static void run_ring(struct event_work *work)
 	amd_iommu_engine_run(container_of(work, struct viommu, ring)->engine);
 }
 
+static void timer_expired(struct event_timer *timer)
+{
+	amd_iommu_engine_run(container_of(timer, struct viommu, timer)->engine);
+}
+
+static void arm_timer(struct event_work *work)
+{
+	struct viommu *viommu = container_of(work, struct viommu, timer_work);
+
+	/* It will not be missed where it cannot be armed: any register write looks at the time. */
+	event_loop_timer_arm(viommu->machine->loop, &viommu->timer, atomic_load(&viommu->timer_ns));
+}
+
+static void arm(void *opaque, uint64_t nanoseconds)
+{
+	struct viommu *viommu = opaque;
+
+	atomic_store(&viommu->timer_ns, nanoseconds);
+	event_loop_post(viommu->machine->loop, &viommu->timer_work);
+}
+
 static int dma_space_new(struct machine *m, unsigned segment, uint16_t devid, struct dma_space **ds)
 {
 	return amd_iommu_dma_space_new(m->segment[segment].engine, devid, ds);
@@ -114,6 +138,7 @@ void viommu_describe(const struct amd_viommu *front, const struct amd_viommu_con
 		.window_size = AMD_VIOMMU_WINDOW_SIZE,
 		.efr = features.efr,
 		.efr2 = features.efr2,
+		.iotlb_sup = features.iotlb_sup,
 		.ioapic_devid = segment ? 0 : MACHINE_IOAPIC_DEVID,
 		.physical_bits = AMD_VIOMMU_PHYSICAL_BITS,
 		.virtual_bits = AMD_VIOMMU_VIRTUAL_BITS,
@@ -132,6 +157,7 @@ static void viommu_free(struct viommu *viommu)
 		return;
 	if (viommu->engine)
 		amd_iommu_engine_unlisten(viommu->engine, &viommu->listener);
+	event_loop_timer_cancel(viommu->machine->loop, &viommu->timer);
 	if (viommu->front)
 		amd_viommu_free(viommu->front);
 	else if (viommu->port)
@@ -159,8 +185,12 @@ static void viommu_destroy(struct machine *m)
 
 static const struct amd_iommu_features profile[] = {
 	[VIOMMU_FEATURES_BASIC] = {.efr = AMD_IOMMU_EFR_DEFAULT, .efr2 = AMD_IOMMU_EFR2_DEFAULT},
-	[VIOMMU_FEATURES_V2] = {.efr = AMD_IOMMU_EFR_V2, .efr2 = AMD_IOMMU_EFR2_V2},
-	[VIOMMU_FEATURES_FULL] = {.efr = AMD_IOMMU_EFR_FULL, .efr2 = AMD_IOMMU_EFR2_FULL},
+	[VIOMMU_FEATURES_V2] = {.efr = AMD_IOMMU_EFR_V2,
+				.efr2 = AMD_IOMMU_EFR2_V2,
+				.iotlb_sup = true},
+	[VIOMMU_FEATURES_FULL] = {.efr = AMD_IOMMU_EFR_FULL,
+				  .efr2 = AMD_IOMMU_EFR2_FULL,
+				  .iotlb_sup = true},
 };
 
 /* The soft iommufd and the port of VIOMMU. A context each: nothing of one is in the other's way. */
@@ -194,6 +224,8 @@ static int viommu_new(struct machine *m, unsigned segment, struct viommu *viommu
 	viommu->machine = m;
 	viommu->segment = segment;
 	viommu->ring.run = run_ring;
+	viommu->timer_work.run = arm_timer;
+	viommu->timer.expired = timer_expired;
 	viommu->listener.interrupts_changed = interrupts_changed;
 	rc = open_port(viommu, features, front.devfn);
 	if (!rc)
@@ -209,6 +241,7 @@ static int viommu_new(struct machine *m, unsigned segment, struct viommu *viommu
 		return rc;
 	amd_iommu_engine_set_interrupts(viommu->engine, viommu, own_msi, own_message);
 	amd_iommu_engine_set_worker(viommu->engine, viommu, kick_ring);
+	amd_iommu_engine_set_timer(viommu->engine, viommu, arm);
 	remapper.opaque = viommu->engine;
 	irq_set_remapper(m->irq, &remapper);
 	amd_iommu_engine_listen(viommu->engine, &viommu->listener);
@@ -284,6 +317,11 @@ static void print_totals(const struct totals *t, struct metrics *out)
 	metric_counter(out, "viommu.completion_waits", NULL, t->engine.completion_waits);
 	metric_counter(out, "viommu.completion_waits_rested", NULL, t->engine.rests);
 	metric_counter(out, "viommu.events", NULL, t->engine.events);
+	metric_counter(out, "viommu.atc_invalidations", NULL, t->engine.atc_invalidations);
+	metric_counter(out, "viommu.atc_timeouts", NULL, t->engine.atc_timeouts);
+	metric_counter(out, "viommu.page_requests", NULL, t->engine.page_requests);
+	metric_counter(out, "viommu.page_requests_refused", NULL, t->engine.page_requests_refused);
+	metric_counter(out, "viommu.page_responses", NULL, t->engine.page_responses);
 	metric_counter(out, "viommu.translations", NULL, t->engine.translations);
 	metric_counter(out, "viommu.iotlb_hits", NULL, t->engine.iotlb_hits);
 	metric_counter(out, "viommu.walks", NULL, t->engine.walks);

@@ -19,6 +19,8 @@
 /* Upper half of the header: type and revision, then what the unit has. */
 #define HEADER_TYPE	(3u << 0)
 #define HEADER_REVISION (1u << 3)
+/* Devices behind it may keep translations. */
+#define HEADER_IOTLB_SUP (1u << 8)
 /* Software flushes after it maps, too: assigned devices follow guest tables by what is flushed. */
 #define HEADER_NP_CACHE (1u << 10)
 #define HEADER_EFR_SUP	(1u << 11)
@@ -51,7 +53,8 @@ static int add_capability(struct amd_viommu *viommu)
 	}
 	pci_set16(fn, (unsigned)at + 2,
 		  HEADER_TYPE | HEADER_REVISION | HEADER_NP_CACHE | HEADER_EFR_SUP |
-			  HEADER_CAP_EXT);
+			  HEADER_CAP_EXT |
+			  (viommu->window.port->features.iotlb_sup ? HEADER_IOTLB_SUP : 0));
 	/* Enabled, so locked: the window stays where firmware tables put it. */
 	pci_set32(fn, (unsigned)at + BASE_LOW, (uint32_t)viommu->base | BASE_ENABLE);
 	pci_set32(fn, (unsigned)at + BASE_HIGH, (uint32_t)(viommu->base >> 32));

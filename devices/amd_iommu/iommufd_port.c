@@ -231,6 +231,9 @@ int viommu_iommufd_port_new(struct iommufd *ctx, const struct amd_iommu_features
 		return soft ? rc : -EOPNOTSUPP;
 	}
 	p->engine = iommufd_soft_viommu_engine(ctx, p->viommu);
+	/* GET_HW_INFO has no word for it: of a kernel's IOMMU it is not known. */
+	p->port.features.iotlb_sup =
+		features->iotlb_sup && p->engine && amd_iommu_engine_iotlb_sup(p->engine);
 	*port = &p->port;
 	if (engine)
 		*engine = p->engine;

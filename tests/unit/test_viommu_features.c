@@ -185,6 +185,7 @@ static void check_agreement(const struct amd_iommu_features *shown)
 	cr_expect_eq(efr2, shown->efr2);
 	cr_expect_eq(field(header, 18, 16), 3, "capability type");
 	cr_expect_eq(field(header, 27, 27), 1, "EFRSup");
+	cr_expect_eq(field(header, 24, 24), shown->iotlb_sup, "IotlbSup");
 	cr_expect_eq(field(ivinfo, 0, 0), 1, "EFRSup");
 	/* GVASize, PASize, VASize, HtAtsResv are laid out alike. */
 	cr_expect_eq(field(ivinfo, 22, 5), field(info, 22, 5), "address sizes");
@@ -198,8 +199,8 @@ static void check_agreement(const struct amd_iommu_features *shown)
 
 static const struct amd_iommu_features profiles[] = {
 	{.efr = AMD_IOMMU_EFR_DEFAULT, .efr2 = AMD_IOMMU_EFR2_DEFAULT},
-	{.efr = AMD_IOMMU_EFR_V2, .efr2 = AMD_IOMMU_EFR2_V2},
-	{.efr = AMD_IOMMU_EFR_FULL, .efr2 = AMD_IOMMU_EFR2_FULL},
+	{.efr = AMD_IOMMU_EFR_V2, .efr2 = AMD_IOMMU_EFR2_V2, .iotlb_sup = true},
+	{.efr = AMD_IOMMU_EFR_FULL, .efr2 = AMD_IOMMU_EFR2_FULL, .iotlb_sup = true},
 };
 
 /* The profiles of --viommu, and each of them with any one bit less or more. */
