@@ -143,6 +143,37 @@ static void op_config(struct input *in)
 	bus_read(&mmio, at, width, &value);
 }
 
+/*
+ * The state is saved and restored, as it is or with something else in it: what is refused changes
+ * nothing, what is accepted keeps every rule, and what was saved comes back as it was.
+ */
+static void op_state(struct input *in)
+{
+	static struct amd_viommu_state before, state, after;
+	const unsigned how = input_u8(in), changes = how & 3;
+	int ret;
+
+	require(!amd_viommu_save(u.viommu, &before));
+	state = before;
+	for (unsigned i = 0; i < changes; i++) {
+		const unsigned which = input_u8(in);
+		struct amd_iommu_register *r = &state.unit.reg[which % AMD_IOMMU_STATE_REGISTERS];
+
+		if (which & 0x80)
+			((uint8_t *)&state)[input_u16(in) % sizeof(state)] ^= input_u8(in);
+		else
+			r->value = how & 4 ? input_u64(in) : r->value ^ BIT(input_u8(in) % 64);
+	}
+	ret = amd_viommu_restore(u.viommu, &state);
+	check();
+	require(!amd_viommu_save(u.viommu, &after));
+	if (ret)
+		require(!memcmp(&before, &after, sizeof(before)), "refused (%d) and changed", ret);
+	else if (rd(R_CMD_HEAD, 4) == rd(R_CMD_TAIL, 4) && !changes)
+		require(!memcmp(&before, &after, sizeof(before)), "not what was saved");
+	require(changes || !ret, "%d: its own state is refused", ret);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const struct amd_iommu_features features[] = {
@@ -181,6 +212,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		default:
 			if (!input_pick(&in, 8))
 				pci_root_reset(u.root);
+			else
+				op_state(&in);
 		}
 	}
 	check();
