@@ -356,8 +356,12 @@ static int set_ctl(struct machine_config *config, const char *value)
 	uint64_t fd;
 
 	config->ctl_fd = -1;
+	if (!*value) {
+		log_error("--ctl: give the path of the socket, or fd=N");
+		return -EINVAL;
+	}
 	if (strncmp(value, "fd=", 3) != 0)
-		return *value ? config_set_string(&config->ctl_path, value) : -EINVAL;
+		return config_set_string(&config->ctl_path, value);
 	if (parse_number(value + 3, INT32_MAX, &fd)) {
 		log_error("--ctl %s: give the number of a listening socket", value);
 		return -EINVAL;

@@ -133,6 +133,8 @@ Test(options, refusals, .init = stderr_to_memory)
 		{"--kernel", "k", "--vfio", "00:03.0,iommu=on"}, /* no vIOMMU */
 		{"--kernel", "k", "--vfio", ""},
 		{"--kernel", "k", "--vfio", ",fd=3"},
+		{"--kernel", "k", "--ctl", ""},
+		{"--kernel", "k", "--ctl", "fd=x"},
 		{"--kernel", "k", "--viommu", "intel"},
 		{"--kernel", "k", "--viommu", "amd,accel=warp"},
 		{"--kernel", "k", "--viommu", "amd,features=v3"},
