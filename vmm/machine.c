@@ -308,6 +308,7 @@ static int check_classes(const struct machine_config *config)
 		{"disk", "--disk", "VIRTIO_BLK", config->disks > 0},
 		{"net", "--net", "VIRTIO_NET", config->nets > 0},
 		{"vfio", "--vfio", "VFIO", config->vfios > 0},
+		{"dma-test", "--dma-test", "DMA_TEST", config->dma_test},
 		{"control", "--ctl", "CTL", config->ctl_path || config->ctl_fd >= 0},
 	};
 

@@ -121,6 +121,7 @@ struct machine_config {
 	enum serial_kind serial;
 	char *serial_path;
 	bool guest_fdt;
+	bool dma_test, dma_test_iommu;
 	bool trace_viommu;
 	char *trace_viommu_path; /* NULL: standard error */
 	char *ctl_path;		 /* control socket, or NULL */

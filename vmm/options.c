@@ -331,6 +331,15 @@ static int set_cmdline(struct machine_config *config, const char *value)
 	return config_set_string(&config->cmdline, value);
 }
 
+static int set_dma_test(struct machine_config *config, const char *value)
+{
+	config->dma_test = true;
+	if (!parse_switch(value, &config->dma_test_iommu))
+		return 0;
+	log_error("--dma-test %s: must be on (behind the IOMMU) or off", value);
+	return -EINVAL;
+}
+
 static int set_guest_fdt(struct machine_config *config, const char *value)
 {
 	if (!parse_switch(value, &config->guest_fdt))
@@ -417,6 +426,9 @@ const struct option_def run_options[] = {
 	 machine_file_read},
 	{"event-loop", "auto|uring|poll", "Engine of the event loop", config_set_event_loop},
 	{"serial", "stdio|file=PATH|off", "Where the first serial port goes", config_set_serial},
+	{"dma-test", "on|off",
+	 "Add a device that does nothing but DMA, behind the IOMMU (on) or beside it (off)",
+	 set_dma_test},
 	{"guest-fdt", "on|off", "Give the guest a flattened device tree (bzImage only)",
 	 set_guest_fdt},
 	{"trace", "viommu[=FILE]",
@@ -562,5 +574,8 @@ int options_parse(struct machine_config *config, int argc, char **argv)
 		log_error("no kernel: give --kernel FILE (an ELF vmlinux or a bzImage)");
 		return -EINVAL;
 	}
-	return check_segments(config);
+	rc = check_segments(config);
+	if (!rc && config->dma_test)
+		rc = check_place(config, "dma-test", "on", 0, config->dma_test_iommu);
+	return rc;
 }

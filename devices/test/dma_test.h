@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A PCI function that does nothing but DMA, in every way that PCI Express knows: with and without
+ * PASID, through its own translation cache (ATS), asking for pages that are not there (PRI). It is
+ * there to try an IOMMU, and the drivers of one.
+ *
+ * dma_test_regs.h describes it.
+ */
+#ifndef POSTERN_DMA_TEST_H
+#define POSTERN_DMA_TEST_H
+
+#include "devices/test/dma_test_regs.h"
+#include "postern/dma_ats.h"
+#include "postern/event_loop.h"
+#include "postern/pci.h"
+
+struct dma_test;
+
+/* All outlive the device. */
+struct dma_test_env {
+	struct event_loop *loop;
+	struct dma_space *dma;
+	struct msi_sink *sink;
+	struct pci_root *root;
+	uint8_t devfn;
+};
+
+/* Creates the device and publishes its PCI function. 0 or -errno. */
+int dma_test_new(const struct dma_test_env *env, struct dma_test **device);
+/* After the loop has stopped. */
+void dma_test_free(struct dma_test *device);
+/* Gives up what is under way. Loop thread. */
+void dma_test_abort(struct dma_test *device);
+
+#endif
