@@ -209,6 +209,16 @@ static int open_port(struct viommu *viommu, const struct amd_iommu_features *fea
 	return rc;
 }
 
+/* Assigned devices follow the guest's tables, and the control socket may bring one at any time. */
+static bool may_mirror(const struct machine_config *config, unsigned segment)
+{
+	bool mirror = config->ctl_path || config->ctl_fd >= 0;
+
+	for (unsigned i = 0; i < config->vfios; i++)
+		mirror |= config->vfio[i].iommu && config->vfio[i].segment == segment;
+	return mirror;
+}
+
 static int viommu_new(struct machine *m, unsigned segment, struct viommu *viommu)
 {
 	const struct amd_iommu_features *features = &profile[m->config->viommu[segment].features];
@@ -217,6 +227,7 @@ static int viommu_new(struct machine *m, unsigned segment, struct viommu *viommu
 		.mmio = &m->mmio,
 		.root = m->segment[segment].root,
 		.devfn = PCI_DEVFN(MACHINE_SLOT_IOMMU, 0),
+		.np_cache = may_mirror(m->config, segment),
 	};
 	struct irq_remapper remapper = {.remap = remap, .segment = segment};
 	int rc;

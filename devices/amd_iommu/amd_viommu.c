@@ -21,14 +21,13 @@
 #define HEADER_REVISION (1u << 3)
 /* Devices behind it may keep translations. */
 #define HEADER_IOTLB_SUP (1u << 8)
-/* Software flushes after it maps, too: assigned devices follow guest tables by what is flushed. */
-#define HEADER_NP_CACHE (1u << 10)
-#define HEADER_EFR_SUP	(1u << 11)
-#define HEADER_CAP_EXT	(1u << 12)
-#define BASE_LOW	0x04
-#define BASE_HIGH	0x08
-#define MISC_INFO_0	0x10
-#define BASE_ENABLE	1u
+#define HEADER_NP_CACHE	 (1u << 10)
+#define HEADER_EFR_SUP	 (1u << 11)
+#define HEADER_CAP_EXT	 (1u << 12)
+#define BASE_LOW	 0x04
+#define BASE_HIGH	 0x08
+#define MISC_INFO_0	 0x10
+#define BASE_ENABLE	 1u
 
 static void viommu_reset(struct pci_function *fn)
 {
@@ -39,9 +38,10 @@ static const struct pci_function_ops viommu_function_ops = {
 	.reset = viommu_reset,
 };
 
-static int add_capability(struct amd_viommu *viommu)
+static int add_capability(struct amd_viommu *viommu, bool np_cache)
 {
 	struct pci_function *fn = &viommu->function;
+	uint16_t header = HEADER_TYPE | HEADER_REVISION | HEADER_EFR_SUP | HEADER_CAP_EXT;
 	int at = pci_add_capability(fn, CAPABILITY_ID, CAPABILITY_LENGTH);
 
 	if (at < 0)
@@ -51,10 +51,11 @@ static int add_capability(struct amd_viommu *viommu)
 			  fn->name, (unsigned)at, AMD_VIOMMU_CAPABILITY);
 		return -EINVAL;
 	}
-	pci_set16(fn, (unsigned)at + 2,
-		  HEADER_TYPE | HEADER_REVISION | HEADER_NP_CACHE | HEADER_EFR_SUP |
-			  HEADER_CAP_EXT |
-			  (viommu->window.port->features.iotlb_sup ? HEADER_IOTLB_SUP : 0));
+	if (np_cache)
+		header |= HEADER_NP_CACHE;
+	if (viommu->window.port->features.iotlb_sup)
+		header |= HEADER_IOTLB_SUP;
+	pci_set16(fn, (unsigned)at + 2, header);
 	/* Enabled, so locked: the window stays where firmware tables put it. */
 	pci_set32(fn, (unsigned)at + BASE_LOW, (uint32_t)viommu->base | BASE_ENABLE);
 	pci_set32(fn, (unsigned)at + BASE_HIGH, (uint32_t)(viommu->base >> 32));
@@ -83,7 +84,7 @@ int amd_viommu_new(const struct amd_viommu_config *config, struct amd_viommu **o
 	viommu_window_init(&viommu->window, config->port);
 	pci_function_init(&viommu->function, "vIOMMU", &viommu_function_ops, &id);
 	viommu->function.sink = config->sink;
-	rc = add_capability(viommu);
+	rc = add_capability(viommu, config->np_cache);
 	if (rc)
 		goto err_function;
 	range.opaque = &viommu->window;

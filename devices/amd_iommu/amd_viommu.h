@@ -83,6 +83,11 @@ struct amd_viommu_config {
 	struct pci_root *root;
 	uint8_t devfn;
 	struct msi_sink *sink; /* how the function's own MSI leaves, unremapped */
+	/*
+	 * Software is to flush what it maps, too (NpCache): who mirrors the guest's tables hears of
+	 * a new mapping in no other way. It costs each mapping its commands.
+	 */
+	bool np_cache;
 };
 
 /* Creates and publishes the window and the PCI function. */

@@ -59,7 +59,7 @@ static void new_buses(void)
 static void start(const struct amd_iommu_features *features)
 {
 	struct amd_viommu_config config = {
-		.window = WINDOW, .mmio = &mmio, .devfn = DEVFN, .sink = &sink};
+		.window = WINDOW, .mmio = &mmio, .devfn = DEVFN, .sink = &sink, .np_cache = true};
 
 	new_buses();
 	cr_assert_eq(iommufd_open_soft(&ctx, NULL), 0);
@@ -464,6 +464,12 @@ static void *ring(void *arg)
 }
 
 /* While one vCPU runs the ring, by the doorbell or by Control, another reads and rings too. */
+/* A guest that need not flush what it maps is not told to. */
+Test(amd_viommu_port, no_np_cache)
+{
+	cr_expect_eq(config_read(0x40) & 0xffff00ff, 0x180b000f, "%#x", config_read(0x40));
+}
+
 Test(amd_viommu_port, readers_do_not_wait, .timeout = 10)
 {
 	uint64_t offset[2] = {0x18, 0x2008};
