@@ -4,7 +4,7 @@
 conformance_dir := $(O)/tests/conformance/amd_iommu
 conformance_objs := $(addprefix $(conformance_dir)/,main.o steps.o unit.o pci.o registers.o \
 	absent.o rings.o commands.o events.o devtab.o walk.o sizes.o interrupts.o irte.o hostile.o storm.o boot.o \
-	guest.o features.o)
+	guest.o features.o ats.o cache.o)
 conformance_tests := $(conformance_dir)/direct $(conformance_dir)/vcpu
 
 $(conformance_dir)/direct: $(conformance_dir)/direct.o $(conformance_objs) $(libs)

@@ -35,6 +35,8 @@
 #define R_EVT_HEAD    0x2010
 #define R_EVT_TAIL    0x2018
 #define R_STATUS      0x2020
+#define R_PPR_HEAD    0x2030
+#define R_PPR_TAIL    0x2038
 #define WINDOW_LENGTH 0x4000
 
 #define RING_LENGTH(log2) ((uint64_t)(log2) << 56)
@@ -46,6 +48,9 @@
 #define C_COMWAIT_INT	UINT64_C(0x10)
 #define C_COHERENT	UINT64_C(0x400)
 #define C_CMD_BUF_EN	UINT64_C(0x1000)
+#define C_PPR_LOG_EN	UINT64_C(0x2000)
+#define C_PPR_INT_EN	UINT64_C(0x4000)
+#define C_PPR_EN	UINT64_C(0x8000)
 #define C_GT_EN		UINT64_C(0x10000)
 #define C_GA_EN		UINT64_C(0x20000)
 #define C_SEGMENTS(n)	((uint64_t)(n) << 34) /* log2 */

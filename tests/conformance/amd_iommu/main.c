@@ -18,9 +18,10 @@
 #define IDEAS_LAST  130
 
 static const struct case_group *const groups[] = {
-	&pci_cases,   &register_cases,	   &absent_cases,     &ring_cases,	  &command_cases,
-	&event_cases, &device_table_cases, &page_table_cases, &page_size_cases,	  &interrupt_cases,
-	&irte_cases,  &hostile_cases,	   &boot_cases,	      &guest_table_cases, &feature_cases,
+	&pci_cases,	  &register_cases,  &absent_cases,	 &ring_cases,
+	&command_cases,	  &event_cases,	    &device_table_cases, &page_table_cases,
+	&page_size_cases, &interrupt_cases, &irte_cases,	 &hostile_cases,
+	&boot_cases,	  &ats_cases,	    &guest_table_cases,	 &feature_cases,
 };
 
 /* Sections of the reference, and those of 48882 that it digests. */
@@ -39,6 +40,7 @@ static const struct {
 	{"4.2", "2.2.3", "v1 page tables"},
 	{"4.3", "2.2.6", "GCR3 and guest (v2) page tables"},
 	{"4.4", "2.2.5", "interrupt remapping tables"},
+	{"4.5", "2.6", "PPR log entries"},
 	{"5", "2.4", "commands"},
 	{"5.1", "2.4", "size of an invalidation"},
 	{"5.2", "2.4", "what an invalidation drops"},
@@ -52,6 +54,7 @@ static const struct {
 	{"7.4", "2.2.6", "guest (v2) and nested walk"},
 	{"7.5", "2.2.5", "interrupt path"},
 	{"7.6", "2.2.5", "guest-mode interrupts"},
+	{"7.7", "2.6", "translation caches of devices, page requests"},
 	{"7.8", "2.4", "what may be cached"},
 	{"8.1", "-", "Linux: normal boot"},
 	{"8.3", "-", "Linux: kexec and kdump"},

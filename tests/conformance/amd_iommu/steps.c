@@ -368,6 +368,16 @@ static bool step_run(struct run *r, const struct step *s, const uint64_t *a)
 		r->up = false;
 		r->messages = r->unit.messages;
 		return true;
+	case OP_CACHE:
+	case OP_ANSWER:
+	case OP_TOLD:
+	case OP_TRANSLATE:
+	case OP_NO_TRANSLATION:
+	case OP_TRANSLATED:
+	case OP_PAGE_REQUEST:
+	case OP_RESPONSE:
+	case OP_PASS:
+		return cache_step(&r->unit, s, a, r->complaint);
 	case OP_END:
 	case OP_TIMES:
 	case OP_EACH_BIT:

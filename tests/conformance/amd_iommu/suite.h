@@ -47,6 +47,16 @@ enum step_op {
 	OP_MARK,
 	OP_STALE,
 	OP_STORM,
+	/* devices with a translation cache */
+	OP_CACHE,
+	OP_ANSWER,
+	OP_TOLD,
+	OP_TRANSLATE,
+	OP_NO_TRANSLATION,
+	OP_TRANSLATED,
+	OP_PAGE_REQUEST,
+	OP_RESPONSE,
+	OP_PASS,
 	/* repetition of the next steps */
 	OP_TIMES,
 	OP_EACH_BIT,
@@ -78,7 +88,7 @@ struct case_group {
 
 extern const struct case_group pci_cases, register_cases, absent_cases, ring_cases, command_cases,
 	event_cases, device_table_cases, page_table_cases, page_size_cases, interrupt_cases,
-	irte_cases, hostile_cases, boot_cases, guest_table_cases, feature_cases;
+	irte_cases, hostile_cases, boot_cases, ats_cases, guest_table_cases, feature_cases;
 
 /* ---- writing cases ---- */
 
@@ -192,6 +202,26 @@ extern const struct case_group pci_cases, register_cases, absent_cases, ring_cas
  * at the memory of the guest that makes the accesses. Nothing is expected but that the unit lives.
  */
 #define STORM(seed, count) STEP(OP_STORM, 0, 0, {seed, count})
+/*
+ * The device has a cache of its own. SLOW: it completes invalidations only by ANSWER, the oldest
+ * first. What it is told must be this: the next invalidation (PASID or ~0, first and last address),
+ * the next response (PASID or ~0, group, code).
+ */
+#define CACHE(devid, slow)		    STEP(OP_CACHE, 0, 0, {devid, slow})
+#define ANSWER(devid)			    STEP(OP_ANSWER, 0, 0, {devid})
+#define TOLD(devid, pasid, iova, last)	    STEP(OP_TOLD, 0, 0, {devid, pasid, iova, last})
+#define RESPONSE(devid, pasid, group, code) STEP(OP_RESPONSE, 0, 0, {devid, pasid, group, code})
+/* A translation request, and what it must find; a translated request. */
+#define TRANSLATE(devid, iova, access, gpa, length, granted)                                       \
+	STEP(OP_TRANSLATE, 0, 0, {devid, iova, access, gpa, length, granted})
+#define NO_TRANSLATION(devid, iova) STEP(OP_NO_TRANSLATION, 0, 0, {devid, iova})
+#define TRANSLATED(devid, gpa, ok)  STEP(OP_TRANSLATED, 0, 0, {devid, gpa, ok})
+/* The last request of GROUP for IOVA. TAKEN, or what the unit answers by itself. */
+#define PAGE_REQUEST(devid, iova, access, group, answer)                                           \
+	STEP(OP_PAGE_REQUEST, 0, 0, {devid, iova, access, group, answer})
+#define TAKEN UINT64_C(0x100)
+/* Time passes: as much as the unit has asked to be told of. */
+#define PASS STEP(OP_PASS, 0, 0, {0})
 /* The next N steps, COUNT times, or once for each 1 in MASK, which the *_BIT steps or in. */
 #define TIMES(count, n)	  STEP(OP_TIMES, n, 0, {count})
 #define EACH_BIT(mask, n) STEP(OP_EACH_BIT, n, 0, {mask})

@@ -39,6 +39,11 @@ static void record_note(struct amd_iommu_listener *l, struct unit_note note)
 		u->note[u->notes++] = note;
 }
 
+static void arm(void *opaque, uint64_t nanoseconds)
+{
+	((struct unit *)opaque)->armed = nanoseconds;
+}
+
 static void device_changed(struct amd_iommu_listener *l, uint16_t devid)
 {
 	record_note(l, (struct unit_note){NOTE_DEVICE, devid, 0, 0});
@@ -95,6 +100,7 @@ int unit_open_features(struct unit *u, const struct platform *p,
 		goto err_context;
 	}
 	amd_iommu_engine_set_interrupts(u->engine, u, own_msi, own_message);
+	amd_iommu_engine_set_timer(u->engine, u, arm);
 	amd_iommu_engine_listen(u->engine, &u->listener);
 	return 0;
 
@@ -107,6 +113,11 @@ err_root:
 
 void unit_close(struct unit *u)
 {
+	while (u->caches) {
+		struct unit_cache *cache = &u->cache[--u->caches];
+
+		dma_atc_detach(cache->ds, &cache->atc);
+	}
 	while (u->spaces)
 		amd_iommu_dma_space_free(u->space[--u->spaces].ds);
 	amd_iommu_engine_unlisten(u->engine, &u->listener);
