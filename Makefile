@@ -3,7 +3,7 @@
 # make                     build $(O)/postern with the configuration in $(O)/.config
 # make NAME_defconfig      start from configs/NAME_defconfig
 # make menuconfig          change the configuration
-# make check-fast          unit, payload and conformance tests with the present build
+# make check-fast          unit, payload and conformance tests, fuzz corpora, with the present build
 # make check               everything; sets this machine up first
 # make check-long          the same, each test in its longest form (hours)
 # make fuzz TARGET=name    fuzz one target until it is stopped
@@ -180,7 +180,7 @@ unit-tests: $(unit_tests)
 -include $(sort $(wildcard tests/*/files.mk))
 
 .PHONY: check-fast check check-long demo bench
-check-fast: $(O)/.packages all unit-tests $(payload_tests) $(conformance_tests)
+check-fast: $(O)/.packages all unit-tests $(payload_tests) $(conformance_tests) $(fuzz_programs)
 	$(Q)tests/check --fast
 check: $(O)/.packages
 	$(Q)tests/check

@@ -177,9 +177,9 @@ static void op_state(struct input *in)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const struct amd_iommu_features features[] = {
-		{AMD_IOMMU_EFR_DEFAULT, AMD_IOMMU_EFR2_DEFAULT},
-		{AMD_IOMMU_EFR_V2, AMD_IOMMU_EFR2_V2},
-		{AMD_IOMMU_EFR_FULL, AMD_IOMMU_EFR2_FULL}};
+		{.efr = AMD_IOMMU_EFR_DEFAULT, .efr2 = AMD_IOMMU_EFR2_DEFAULT},
+		{.efr = AMD_IOMMU_EFR_V2, .efr2 = AMD_IOMMU_EFR2_V2, .iotlb_sup = true},
+		{.efr = AMD_IOMMU_EFR_FULL, .efr2 = AMD_IOMMU_EFR2_FULL, .iotlb_sup = true}};
 	const struct platform platform = {.mmio = &mmio, .memory = &memory};
 	uint64_t power_on[ARRAY_SIZE(registers)];
 	struct input in = {data, size};
