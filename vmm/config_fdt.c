@@ -20,6 +20,7 @@
 #include "vmm/options.h"
 
 #define MACHINE_FILE_MAX (1 * MIB)
+#define FDT_VERSION_MIN	 16u /* since dtc of 2005 */
 
 struct reader {
 	struct machine_config *config;
@@ -321,7 +322,8 @@ int machine_file_read(struct machine_config *config, const char *path)
 		log_error("--config %s: cannot be read: %s", path, strerror(errno));
 		goto out;
 	}
-	if (fdt_check_full(map, (size_t)st.st_size)) {
+	/* libfdt 1.6 follows a null pointer where the root node of an older version has no path. */
+	if (fdt_version(map) < FDT_VERSION_MIN || fdt_check_full(map, (size_t)st.st_size)) {
 		log_error("--config %s: not a valid flattened device tree; a source file must end "
 			  "in .dts",
 			  path);

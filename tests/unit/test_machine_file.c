@@ -156,3 +156,22 @@ Test(machine_file, damaged_files, .init = cr_redirect_stderr)
 		unlink(path);
 	}
 }
+
+/* A root node without the path that nodes had then: libfdt 1.6 does not survive looking at it. */
+Test(machine_file, of_an_old_version, .init = cr_redirect_stderr)
+{
+	static const unsigned char blob[72] = {
+		0xd0, 0x0d, 0xfe,     0xed,	 0,	   0,	     0,	      72, 0,
+		0,    0,    56,	      0,	 0,	   0,	     72,      0,  0,
+		0,    40,   [23] = 7, [39] = 16, [59] = 1, [67] = 2, [71] = 9};
+	char path[] = "/tmp/machine-XXXXXX.dtb";
+	struct machine_config c;
+	int fd = mkstemps(path, 4);
+
+	cr_assert_eq(write(fd, blob, sizeof(blob)), (ssize_t)sizeof(blob));
+	close(fd);
+	machine_config_init(&c);
+	cr_expect_eq(machine_file_read(&c, path), -EINVAL);
+	machine_config_free(&c);
+	unlink(path);
+}
