@@ -22,7 +22,8 @@ static inline void amd_check_rings(struct amd_iommu_engine *e)
 		uint16_t base, head, tail;
 		uint64_t enable, run;
 	} rings[] = {{R_CMD_BASE, R_CMD_HEAD, R_CMD_TAIL, BIT(0) | BIT(12), BIT(4)},
-		     {R_EVT_BASE, R_EVT_HEAD, R_EVT_TAIL, BIT(0) | BIT(2), BIT(3)}};
+		     {R_EVT_BASE, R_EVT_HEAD, R_EVT_TAIL, BIT(0) | BIT(2), BIT(3)},
+		     {R_PPR_BASE, 0x2030, 0x2038, BIT(0) | BIT(13), BIT(7)}};
 	const uint64_t control = amd_engine_reg(e, R_CONTROL), status = amd_engine_reg(e, R_STATUS);
 
 	for (unsigned i = 0; i < ARRAY_SIZE(rings); i++) {
