@@ -254,11 +254,11 @@ void aml_crs_io(struct aml *aml, uint16_t base, uint8_t size)
 	aml_value(aml, size, 1);
 }
 
-void aml_crs_interrupt(struct aml *aml, uint32_t gsi)
+void aml_crs_interrupt(struct aml *aml, uint32_t gsi, bool level)
 {
 	aml_value(aml, CRS_INTERRUPT, 1);
 	aml_value(aml, 6, 2);
-	aml_value(aml, CRS_CONSUMER | CRS_INTERRUPT_EDGE, 1);
+	aml_value(aml, CRS_CONSUMER | (level ? 0 : CRS_INTERRUPT_EDGE), 1);
 	aml_value(aml, 1, 1);
 	aml_value(aml, gsi, 4);
 }

@@ -52,7 +52,8 @@ size_t aml_method_begin(struct aml *aml, const char *name, unsigned args);
 size_t aml_crs_begin(struct aml *aml);
 void aml_crs_end(struct aml *aml, size_t begin);
 void aml_crs_io(struct aml *aml, uint16_t base, uint8_t size);
-void aml_crs_interrupt(struct aml *aml, uint32_t gsi); /* edge, active high, exclusive */
+/* Active high, exclusive. */
+void aml_crs_interrupt(struct aml *aml, uint32_t gsi, bool level);
 /* Windows that a bridge passes on (producer), or ranges that a device has (consumer). */
 void aml_crs_bus(struct aml *aml, uint16_t first, uint16_t last);
 void aml_crs_io_window(struct aml *aml, uint16_t base, uint16_t size);
@@ -60,6 +61,11 @@ void aml_crs_memory(struct aml *aml, uint64_t base, uint64_t size, bool consumer
 
 /* The tables that are long enough for a file of their own. */
 void dsdt_build(struct aml *aml, const struct guest_acpi *acpi);
+/* Inside a PCI root's device, and inside the event device's _EVT. */
+#define GUEST_HOTPLUG_SIZE 12u /* of a segment's registers */
+bool dsdt_hotplug(const struct guest_acpi *acpi);
+void dsdt_hotplug_slots(struct aml *aml, const struct guest_acpi *acpi, unsigned segment);
+void dsdt_hotplug_event(struct aml *aml, const struct guest_acpi *acpi);
 void ivrs_build(struct aml *aml, const struct guest_acpi *acpi);
 
 #endif

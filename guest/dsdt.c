@@ -87,6 +87,7 @@ static void dsdt_pci_root(struct aml *aml, const struct guest_acpi *acpi, unsign
 	aml_crs_end(aml, crs);
 	if (acpi->intx_lines)
 		dsdt_interrupts(aml, acpi);
+	dsdt_hotplug_slots(aml, acpi, segment);
 	method = aml_method_begin(aml, "_OSC", 4);
 	aml_bytes(aml, osc_body, sizeof(osc_body));
 	aml_package_end(aml, method);
@@ -110,6 +111,8 @@ static void dsdt_motherboard(struct aml *aml, const struct guest_acpi *acpi)
 	}
 	aml_crs_memory(aml, acpi->ioapic_base, IOAPIC_SIZE, true);
 	aml_crs_io(aml, acpi->acpi_regs_base, ACPI_REGS_PORTS);
+	if (dsdt_hotplug(acpi))
+		aml_crs_io(aml, acpi->hotplug.base, (uint8_t)(acpi->segments * GUEST_HOTPLUG_SIZE));
 	aml_crs_end(aml, crs);
 	aml_package_end(aml, device);
 }
@@ -122,7 +125,7 @@ static void dsdt_uart(struct aml *aml, const struct guest_acpi *acpi)
 	aml_name_integer(aml, "_UID", 0);
 	crs = aml_crs_begin(aml);
 	aml_crs_io(aml, acpi->uart_base, UART_PORTS);
-	aml_crs_interrupt(aml, acpi->uart_gsi);
+	aml_crs_interrupt(aml, acpi->uart_gsi, false);
 	aml_crs_end(aml, crs);
 	aml_package_end(aml, device);
 }
@@ -140,7 +143,9 @@ static void dsdt_power_button(struct aml *aml, const struct guest_acpi *acpi)
 	aml_name_string(aml, "_HID", "ACPI0013");
 	aml_name_integer(aml, "_UID", 0);
 	crs = aml_crs_begin(aml);
-	aml_crs_interrupt(aml, acpi->ged_gsi);
+	aml_crs_interrupt(aml, acpi->ged_gsi, false);
+	if (dsdt_hotplug(acpi))
+		aml_crs_interrupt(aml, acpi->hotplug.gsi, true);
 	aml_crs_end(aml, crs);
 	method = aml_method_begin(aml, "_EVT", 1);
 	aml_value(aml, 0xa0, 1); /* If (LEqual (Arg0, gsi)) */
@@ -151,6 +156,7 @@ static void dsdt_power_button(struct aml *aml, const struct guest_acpi *acpi)
 	aml_bytes(aml, "PWRB", 4);
 	aml_integer(aml, 0x80);
 	aml_package_end(aml, condition);
+	dsdt_hotplug_event(aml, acpi);
 	aml_package_end(aml, method);
 	aml_package_end(aml, device);
 }

@@ -88,6 +88,8 @@ struct guest_segment {
 	unsigned buses;
 	uint64_t mem32_base, mem32_size, mem64_base, mem64_size;
 	uint16_t io_base, io_size; /* PCI I/O window */
+	/* Slots of bus 0 that can be filled and emptied while the guest runs, a bit each. */
+	uint32_t hotplug_slots;
 	struct guest_iommu iommu;
 };
 
@@ -107,6 +109,11 @@ struct guest_acpi {
 	/* INTA of PCI slot N is GSI intx_gsi + N % intx_lines; no lines: no INTx. */
 	unsigned intx_gsi, intx_lines;
 	uint8_t sleep_type_s5, reset_value;
+	/* Hot-plug registers (devices/legacy/), those of all segments; no gsi: there are none. */
+	struct {
+		uint16_t base;
+		unsigned gsi;
+	} hotplug;
 };
 
 static inline unsigned guest_intx_gsi(const struct guest_acpi *acpi, unsigned slot)

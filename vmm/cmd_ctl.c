@@ -25,6 +25,12 @@ static void usage(FILE *to)
 		"  power-button            Press the guest's power button\n"
 		"  reset                   Reset the machine\n"
 		"  quit                    End it\n"
+		"  add KIND OPTIONS        Plug in a device: disk or vfio, with the words of its "
+		"option\n"
+		"                          of postern run\n"
+		"  remove ID [--timeout SECONDS]\n"
+		"                          Ask the guest to let go of a device, and wait until it "
+		"is gone\n"
 		"  '{\"command\":...}'       A request as it is\n\n"
 		"Exit status: 0 done; 1 the machine refused or cannot be reached; 2 bad command "
 		"line.\n");
@@ -54,14 +60,37 @@ static int metrics_words(struct arguments *a, struct json_out *out)
 	return 0;
 }
 
+static int add_words(struct arguments *a, struct json_out *out)
+{
+	if (a->count != 2)
+		return -EINVAL;
+	json_string(out, "kind", a->word[0]);
+	json_string(out, "options", a->word[1]);
+	return 0;
+}
+
+static int remove_words(struct arguments *a, struct json_out *out)
+{
+	uint64_t seconds;
+
+	if (a->count != 1 && (a->count != 3 || strcmp(a->word[1], "--timeout") != 0 ||
+			      parse_number(a->word[2], CTL_TIMEOUT_MAX, &seconds)))
+		return -EINVAL;
+	json_string(out, "id", a->word[0]);
+	if (a->count == 3)
+		json_number(out, "timeout", seconds);
+	return 0;
+}
+
 static const struct {
 	const char *name;
 	/* Members for the words behind the name. -EINVAL: they are not what it takes. */
 	int (*members)(struct arguments *a, struct json_out *out);
 } words[] = {
-	{"info", no_words},  {"list", no_words},   {"metrics", metrics_words},
-	{"pause", no_words}, {"resume", no_words}, {"power-button", no_words},
-	{"reset", no_words}, {"quit", no_words},
+	{"info", no_words},	  {"list", no_words},	{"metrics", metrics_words},
+	{"pause", no_words},	  {"resume", no_words}, {"power-button", no_words},
+	{"reset", no_words},	  {"quit", no_words},	{"add", add_words},
+	{"remove", remove_words},
 };
 
 static int make_request(const char *name, struct arguments *a, struct json_out *out)

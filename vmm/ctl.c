@@ -23,6 +23,7 @@ static void client_free(struct ctl_client *client)
 		at = &(*at)->next;
 	*at = client->next;
 	client->ctl->count--;
+	event_loop_timer_cancel(client->ctl->config.loop, &client->timer);
 	if (client->watching)
 		event_loop_unwatch(client->ctl->config.loop, &client->watch);
 	close(client->watch.fd);
@@ -139,6 +140,8 @@ static void client_ready(struct event_watch *watch, short revents)
 	client_run(client);
 }
 
+static void client_late(struct event_timer *timer);
+
 static void client_new(struct ctl *ctl, int fd)
 {
 	static const char busy[] = "{\"ok\":false,\"error\":{\"code\":\"busy\",\"message\":"
@@ -155,6 +158,7 @@ static void client_new(struct ctl *ctl, int fd)
 	}
 	client->ctl = ctl;
 	client->watch = (struct event_watch){.fd = fd, .ready = client_ready};
+	client->timer.expired = client_late;
 	json_out_init(&client->out, CTL_REPLY_MAX);
 	client->next = ctl->clients;
 	ctl->clients = client;
@@ -162,19 +166,39 @@ static void client_new(struct ctl *ctl, int fd)
 	client_watch(client, POLLIN);
 }
 
-void ctl_paused(struct ctl *ctl)
+/* Answer all that wait for WAIT (and for device ID). */
+static void answer_waiting(struct ctl *ctl, enum ctl_wait wait, const char *id)
 {
 	struct ctl_client *client, *next;
 
 	for (client = ctl->clients; client; client = next) {
 		next = client->next;
-		if (client->wait != CTL_WAIT_PAUSE)
+		if (client->wait != wait || (id && strcmp(client->wait_id, id) != 0))
 			continue;
-		ctl_answer_paused(client);
+		event_loop_timer_cancel(ctl->config.loop, &client->timer);
+		ctl_answer(client);
 		/* One whose command is running goes on by itself. */
 		if (client->watching && client->watch.events == 0)
 			client_run(client);
 	}
+}
+
+void ctl_paused(struct ctl *ctl)
+{
+	answer_waiting(ctl, CTL_WAIT_PAUSE, NULL);
+}
+
+void ctl_removed(struct ctl *ctl, const char *id)
+{
+	answer_waiting(ctl, CTL_WAIT_REMOVE, id);
+}
+
+static void client_late(struct event_timer *timer)
+{
+	struct ctl_client *client = container_of(timer, struct ctl_client, timer);
+
+	ctl_answer_late(client);
+	client_run(client);
 }
 
 /* ---- the socket ---- */

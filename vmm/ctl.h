@@ -31,6 +31,12 @@
 struct ctl;
 struct metrics;
 
+/* What was added. */
+struct ctl_device {
+	const char *id;
+	unsigned segment, devfn;
+};
+
 /*
  * Each returns 0 or -errno after saying why with log_error(), on the loop's thread; -EINPROGRESS
  * where ctl_paused() or ctl_removed() is called later.
@@ -42,6 +48,9 @@ struct ctl_ops {
 	int (*power_button)(void *opaque);
 	int (*reset)(void *opaque);
 	int (*quit)(void *opaque);
+	int (*add)(void *opaque, const char *kind, const char *options, struct ctl_device *device);
+	/* -ENOENT without a word: there is no such device. */
+	int (*remove)(void *opaque, const char *id);
 	/* Members of the open object OUT. */
 	void (*info)(void *opaque, struct json_out *out);
 	/* Objects of the open array OUT. */
@@ -64,10 +73,12 @@ void ctl_free(struct ctl *ctl);
 
 /* The machine is paused now: whoever waits for it is answered. */
 void ctl_paused(struct ctl *ctl);
+/* The device of this id is gone. */
+void ctl_removed(struct ctl *ctl, const char *id);
 
 /* ---- between ctl.c, which moves lines, and ctl_commands.c, which knows what they mean ---- */
 
-enum ctl_wait { CTL_WAIT_NONE, CTL_WAIT_PAUSE };
+enum ctl_wait { CTL_WAIT_NONE, CTL_WAIT_PAUSE, CTL_WAIT_REMOVE };
 
 struct ctl_client {
 	struct ctl *ctl;
@@ -79,6 +90,8 @@ struct ctl_client {
 	struct json_out out;
 	size_t sent; /* of OUT */
 	enum ctl_wait wait;
+	char wait_id[MACHINE_ID_SIZE];
+	struct event_timer timer; /* while it waits for a removal */
 	/* Of the request that is being answered. */
 	const char *command; /* static, or NULL: not known */
 	char tag[CTL_TAG_SIZE];
@@ -100,7 +113,11 @@ struct ctl {
 /* Answer LINE of LEN bytes (with room for one more) into client->out, or leave client->wait set. */
 void ctl_command(struct ctl_client *client, char *line, size_t len);
 /* Answer the request that CLIENT waits with. */
-void ctl_answer_paused(struct ctl_client *client);
+void ctl_answer(struct ctl_client *client);
+/* The time of a removal is over. */
+void ctl_answer_late(struct ctl_client *client);
+/* The member "address": where the guest sees a device. */
+void ctl_put_address(struct json_out *out, unsigned segment, unsigned devfn);
 void ctl_error(struct ctl_client *client, const char *code, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 

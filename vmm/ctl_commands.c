@@ -74,6 +74,15 @@ void ctl_error(struct ctl_client *client, const char *code, const char *format, 
 		client->closing = true; /* not even room for that */
 }
 
+void ctl_put_address(struct json_out *out, unsigned segment, unsigned devfn)
+{
+	char address[24];
+
+	snprintf(address, sizeof(address), "%04x:00:%02x.%x", segment & 0xffff, (devfn >> 3) & 0x1f,
+		 devfn & 7);
+	json_string(out, "address", address);
+}
+
 /* ---- commands ---- */
 
 typedef int ctl_action(void *opaque);
@@ -109,10 +118,69 @@ static void run_pause(struct ctl_client *client, const struct json_object *reque
 		client->wait = CTL_WAIT_NONE;
 }
 
-void ctl_answer_paused(struct ctl_client *client)
+void ctl_answer(struct ctl_client *client)
 {
 	client->wait = CTL_WAIT_NONE;
 	reply(client);
+}
+
+void ctl_answer_late(struct ctl_client *client)
+{
+	client->wait = CTL_WAIT_NONE;
+	ctl_error(client, "timeout",
+		  "the guest has not let go of %s yet; it goes as soon as it does, or at the next "
+		  "reset",
+		  client->wait_id);
+}
+
+static void run_add(struct ctl_client *client, const struct json_object *request)
+{
+	const struct ctl_config *config = &client->ctl->config;
+	char why[CTL_ERROR_SIZE] = "";
+	struct json_out *out;
+	struct ctl_device device = {0};
+	int rc;
+
+	log_capture(why, sizeof(why));
+	rc = config->ops->add(config->opaque, json_find(request, "kind")->string,
+			      json_find(request, "options")->string, &device);
+	log_capture(NULL, 0);
+	if (rc) {
+		ctl_error(client, "failed", "%s", *why ? why : strerror(-rc));
+		return;
+	}
+	out = reply_begin(client, true);
+	json_string(out, "id", device.id);
+	ctl_put_address(out, device.segment, device.devfn);
+	reply_end(client);
+}
+
+static void run_remove(struct ctl_client *client, const struct json_object *request)
+{
+	const struct ctl_config *config = &client->ctl->config;
+	const struct json_member *timeout = json_find(request, "timeout");
+	const char *id = json_find(request, "id")->string;
+	uint64_t seconds = timeout ? timeout->number : CTL_TIMEOUT;
+	char why[CTL_ERROR_SIZE] = "";
+	int rc;
+
+	if (seconds > CTL_TIMEOUT_MAX) {
+		ctl_error(client, "bad-request", "\"timeout\" is at most %u seconds",
+			  CTL_TIMEOUT_MAX);
+		return;
+	}
+	log_capture(why, sizeof(why));
+	rc = machine_id_good(id) ? config->ops->remove(config->opaque, id) : -ENOENT;
+	log_capture(NULL, 0);
+	if (rc == -ENOENT) {
+		ctl_error(client, "not-found", "there is no device %.64s", id);
+	} else if (rc != -EINPROGRESS) {
+		reply_to(client, rc, why);
+	} else {
+		snprintf(client->wait_id, sizeof(client->wait_id), "%s", id);
+		client->wait = CTL_WAIT_REMOVE;
+		event_loop_timer_arm(config->loop, &client->timer, seconds * 1000000000);
+	}
 }
 
 static void run_resume(struct ctl_client *client, const struct json_object *request)
@@ -217,6 +285,14 @@ static const struct ctl_request {
 	{.name = "power-button", .states = RUNNING | PAUSING | PAUSED, .run = run_power_button},
 	{.name = "reset", .states = RUNNING | PAUSED, .run = run_reset},
 	{.name = "quit", .states = ANY, .run = run_quit},
+	{.name = "add",
+	 .states = RUNNING | PAUSED,
+	 .takes = {{"kind", JSON_STRING, true}, {"options", JSON_STRING, true}},
+	 .run = run_add},
+	{.name = "remove",
+	 .states = RUNNING | PAUSED,
+	 .takes = {{"id", JSON_STRING, true}, {"timeout", JSON_NUMBER, false}},
+	 .run = run_remove},
 };
 
 /* Whether MEMBER may be there; *TYPE is what it has to be. */

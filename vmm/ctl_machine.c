@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* --ctl: the control socket of a machine. */
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -49,6 +48,29 @@ static int control_quit(void *opaque)
 	return 0;
 }
 
+static int control_add(void *opaque, const char *kind, const char *options,
+		       struct ctl_device *device)
+{
+	struct machine_device *dev;
+	int rc = machine_device_add(opaque, kind, options, &dev);
+
+	if (rc)
+		return rc;
+	*device = (struct ctl_device){.id = dev->id, .segment = dev->segment, .devfn = dev->devfn};
+	return 0;
+}
+
+static int control_remove(void *opaque, const char *id)
+{
+	struct machine_device *dev = machine_device_find(opaque, id);
+	int rc;
+
+	if (!dev)
+		return -ENOENT;
+	rc = machine_device_ask(opaque, dev);
+	return rc ? rc : -EINPROGRESS;
+}
+
 static void control_info(void *opaque, struct json_out *out)
 {
 	const struct machine *m = opaque;
@@ -71,16 +93,13 @@ static void control_list(void *opaque, struct json_out *out)
 	const struct machine *m = opaque;
 
 	for (const struct machine_device *dev = m->devices; dev; dev = dev->next) {
-		char address[24];
-
-		snprintf(address, sizeof(address), "%04x:00:%02x.%x", dev->segment, dev->devfn >> 3,
-			 dev->devfn & 7u);
 		json_open(out, NULL, '{');
 		json_string(out, "id", dev->id);
 		json_string(out, "kind", dev->class->name);
 		json_string(out, "source", dev->what);
-		json_string(out, "address", address);
+		ctl_put_address(out, dev->segment, dev->devfn);
 		json_bool(out, "iommu", dev->iommu);
+		json_string(out, "state", dev->asked || dev->leaving ? "removing" : "present");
 		json_close(out, '}');
 	}
 }
@@ -97,6 +116,8 @@ static const struct ctl_ops control_ops = {
 	.power_button = control_power_button,
 	.reset = control_reset,
 	.quit = control_quit,
+	.add = control_add,
+	.remove = control_remove,
 	.info = control_info,
 	.list = control_list,
 	.metrics = control_metrics,
@@ -105,6 +126,11 @@ static const struct ctl_ops control_ops = {
 static void control_paused(void *opaque)
 {
 	ctl_paused(((struct control *)opaque)->ctl);
+}
+
+static void control_removed(void *opaque, const char *id)
+{
+	ctl_removed(((struct control *)opaque)->ctl, id);
 }
 
 static int control_create(struct machine *m)
@@ -129,7 +155,8 @@ static int control_create(struct machine *m)
 		free(control);
 		return rc;
 	}
-	control->watcher = (struct machine_watcher){.paused = control_paused, .opaque = control};
+	control->watcher = (struct machine_watcher){
+		.paused = control_paused, .removed = control_removed, .opaque = control};
 	m->watcher = &control->watcher;
 	m->private[CONTROL_ORDER] = control;
 	return 0;

@@ -9,6 +9,7 @@
 #include "devices/virtio/virtio.h"
 #include "vmm/machine.h"
 #include "vmm/metrics.h"
+#include "vmm/options.h"
 
 enum { DISK_ORDER = 1 };
 
@@ -18,6 +19,10 @@ struct disk {
 	struct virtio_blk *blk;
 	struct dma_space *dma;
 	char *path;
+	struct machine *machine;
+	struct event_work gone; /* behind whatever work the device had posted */
+	bool draining;		/* a drain of the machine waits for what is in flight */
+	bool counted;		/* or until the disk is gone */
 };
 
 static const struct device_class disk_class;
@@ -62,7 +67,43 @@ static void disk_free(struct machine *m, struct disk *disk)
 	free(disk);
 }
 
-static int disk_create(struct machine *m, const struct disk_config *config)
+static void disk_gone(struct event_work *work)
+{
+	struct disk *disk = container_of(work, struct disk, gone);
+	struct disk **at = (struct disk **)&disk->machine->private[DISK_ORDER];
+	struct machine *m = disk->machine;
+	bool counted = disk->counted;
+
+	while (*at != disk)
+		at = &(*at)->next;
+	*at = disk->next;
+	machine_device_gone(m, &disk->dev);
+	disk_free(m, disk);
+	if (counted)
+		machine_drained(m);
+}
+
+static void disk_left(void *opaque)
+{
+	struct disk *disk = opaque;
+
+	event_loop_post(disk->machine->loop, &disk->gone);
+}
+
+static void disk_release(struct machine *m, struct machine_device *dev)
+{
+	struct disk *disk = container_of(dev, struct disk, dev);
+
+	machine_pause_vcpus(m);
+	virtio_blk_unplug(disk->blk);
+	machine_resume_vcpus(m);
+	/* Takes the place of the drain of a pause that is under way. */
+	disk->counted = disk->draining;
+	virtio_blk_drain(disk->blk, disk_left, disk);
+}
+
+static int disk_create(struct machine *m, const struct disk_config *config,
+		       struct machine_device **dev)
 {
 	struct virtio_env env = {
 		.loop = m->loop,
@@ -76,6 +117,8 @@ static int disk_create(struct machine *m, const struct disk_config *config)
 
 	if (!disk)
 		return -ENOMEM;
+	disk->machine = m;
+	disk->gone.run = disk_gone;
 	disk->path = strdup(config->path);
 	rc = disk->path ? machine_device_init(m, &disk->dev, &disk_class, config->id,
 					      config->segment, config->iommu)
@@ -103,6 +146,8 @@ static int disk_create(struct machine *m, const struct disk_config *config)
 	disk->next = m->private[DISK_ORDER];
 	m->private[DISK_ORDER] = disk;
 	machine_device_publish(m, &disk->dev);
+	if (dev)
+		*dev = &disk->dev;
 	return 0;
 close:
 	close(fd);
@@ -125,7 +170,7 @@ static void disks_destroy(struct machine *m)
 static int disks_create(struct machine *m)
 {
 	for (unsigned i = 0; i < m->config->disks; i++) {
-		int rc = disk_create(m, &m->config->disk[i]);
+		int rc = disk_create(m, &m->config->disk[i], NULL);
 
 		if (rc) {
 			disks_destroy(m);
@@ -135,9 +180,26 @@ static int disks_create(struct machine *m)
 	return 0;
 }
 
+static int disk_add(struct machine *m, const char *options, struct machine_device **dev)
+{
+	struct disk_config config;
+	int rc = config_parse_disk(&config, options);
+
+	if (!rc)
+		rc = config_check_place(m->config, "disk", options, config.segment, config.iommu);
+	if (!rc)
+		rc = disk_create(m, &config, dev);
+	free(config.path);
+	free(config.id);
+	return rc;
+}
+
 static void disk_drained(void *opaque)
 {
-	machine_drained(opaque);
+	struct disk *disk = opaque;
+
+	disk->draining = false;
+	machine_drained(disk->machine);
 }
 
 static void disks_drain(struct machine *m)
@@ -145,7 +207,12 @@ static void disks_drain(struct machine *m)
 	/* The caller counted one for the class; each disk counts for itself. */
 	for (struct disk *disk = m->private[DISK_ORDER]; disk; disk = disk->next) {
 		atomic_fetch_add(&m->drains, 1);
-		virtio_blk_drain(disk->blk, disk_drained, m);
+		if (disk->dev.leaving) {
+			disk->counted = true;
+		} else {
+			disk->draining = true;
+			virtio_blk_drain(disk->blk, disk_drained, disk);
+		}
 	}
 	machine_drained(m);
 }
@@ -153,7 +220,8 @@ static void disks_drain(struct machine *m)
 static void disks_resume(struct machine *m)
 {
 	for (struct disk *disk = m->private[DISK_ORDER]; disk; disk = disk->next)
-		virtio_blk_resume(disk->blk);
+		if (!disk->dev.leaving)
+			virtio_blk_resume(disk->blk);
 }
 
 static void disks_stats(struct machine *m, struct metrics *out)
@@ -183,6 +251,8 @@ static const struct device_class disk_class = {
 	.destroy = disks_destroy,
 	.drain = disks_drain,
 	.resume = disks_resume,
+	.add = disk_add,
+	.release = disk_release,
 	.stats = disks_stats,
 };
 DEVICE_CLASS(disk_class);

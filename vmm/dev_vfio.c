@@ -7,6 +7,7 @@
 #include "devices/vfio/vfio.h"
 #include "vmm/machine.h"
 #include "vmm/metrics.h"
+#include "vmm/options.h"
 
 enum { VFIO_ORDER = 2 };
 
@@ -14,6 +15,7 @@ struct assigned {
 	struct machine_device dev;
 	struct assigned *next; /* created before */
 	struct vfio_device *device;
+	struct machine *machine;
 	char *path;
 };
 
@@ -55,8 +57,24 @@ static void assigned_free(struct machine *m, struct assigned *assigned)
 	free(assigned);
 }
 
+/* The host wants the device back: so it is asked for, again each time. */
+static void device_wanted(void *opaque)
+{
+	struct assigned *assigned = opaque;
+
+	machine_device_ask(assigned->machine, &assigned->dev);
+}
+
+static void quiesce(void *opaque, bool on)
+{
+	if (on)
+		machine_pause_vcpus(opaque);
+	else
+		machine_resume_vcpus(opaque);
+}
+
 static int device_create(struct machine *m, struct vfio_devices *devices,
-			 const struct vfio_config *want)
+			 const struct vfio_config *want, struct machine_device **dev)
 {
 	struct vfio_device_config config = {
 		.path = want->path,
@@ -65,12 +83,17 @@ static int device_create(struct machine *m, struct vfio_devices *devices,
 		.loop = m->loop,
 		.window = &m->window,
 		.root = m->segment[want->segment].root,
+		.quiesce = quiesce,
+		.machine = m,
+		.wanted = device_wanted,
 	};
 	struct assigned *assigned = calloc(1, sizeof(*assigned));
 	int rc = -ENOMEM;
 
 	if (!assigned)
 		return rc;
+	assigned->machine = m;
+	config.opaque = assigned;
 	assigned->path = strdup(want->path ? want->path : "fd");
 	if (assigned->path)
 		rc = machine_device_init(m, &assigned->dev, &vfio_class, want->id, want->segment,
@@ -89,6 +112,8 @@ static int device_create(struct machine *m, struct vfio_devices *devices,
 	assigned->next = devices->first;
 	devices->first = assigned;
 	machine_device_publish(m, &assigned->dev);
+	if (dev)
+		*dev = &assigned->dev;
 	return 0;
 fail:
 	assigned_free(m, assigned);
@@ -121,15 +146,21 @@ static int host_create(struct machine *m, struct vfio_devices *devices, unsigned
 	int rc = segment ? vfio_host_share(devices->host[0], host)
 			 : vfio_host_new(m->iommufd_kernel, &m->memory, host);
 
-	return rc || !engine ? rc : vfio_host_follow(*host, engine);
+	if (!rc && engine) {
+		machine_pause_vcpus(m);
+		rc = vfio_host_follow(*host, engine);
+		machine_resume_vcpus(m);
+	}
+	return rc;
 }
 
-static int vfio_create(struct machine *m)
+/* The side that all devices share, when the first comes. */
+static int vfio_open(struct machine *m)
 {
-	struct vfio_devices *devices;
+	struct vfio_devices *devices = m->private[VFIO_ORDER];
 	int rc;
 
-	if (!m->config->vfios)
+	if (devices)
 		return 0;
 	devices = calloc(1, sizeof(*devices));
 	if (!devices)
@@ -138,11 +169,62 @@ static int vfio_create(struct machine *m)
 	rc = open_iommufd(m);
 	for (unsigned i = 0; !rc && i < m->config->segments; i++)
 		rc = host_create(m, devices, i);
-	for (unsigned i = 0; !rc && i < m->config->vfios; i++)
-		rc = device_create(m, devices, &m->config->vfio[i]);
 	if (rc)
 		vfio_destroy(m);
 	return rc;
+}
+
+static int vfio_create(struct machine *m)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; !rc && i < m->config->vfios; i++) {
+		rc = vfio_open(m);
+		if (!rc)
+			rc = device_create(m, m->private[VFIO_ORDER], &m -> config -> vfio[i],
+					   NULL);
+	}
+	if (rc)
+		vfio_destroy(m);
+	return rc;
+}
+
+static int vfio_add(struct machine *m, const char *options, struct machine_device **dev)
+{
+	struct vfio_config config;
+	int rc = config_parse_vfio(&config, options);
+
+	if (!rc && !config.path) {
+		/* The number would be one of this process, not of whoever asks. */
+		log_error("--vfio %s: fd= is for the command line; name the device", options);
+		rc = -EINVAL;
+	}
+	if (!rc)
+		rc = config_check_place(m->config, "vfio", options, config.segment, config.iommu);
+	if (!rc)
+		rc = vfio_open(m);
+	if (!rc)
+		rc = device_create(m, m->private[VFIO_ORDER], &config, dev);
+	free(config.path);
+	free(config.id);
+	return rc;
+}
+
+static void vfio_release(struct machine *m, struct machine_device *dev)
+{
+	struct assigned *assigned = container_of(dev, struct assigned, dev);
+	struct vfio_devices *devices = m->private[VFIO_ORDER];
+	struct assigned **at = &devices->first;
+
+	while (*at != assigned)
+		at = &(*at)->next;
+	*at = assigned->next;
+	machine_pause_vcpus(m);
+	vfio_device_free(assigned->device);
+	machine_resume_vcpus(m);
+	assigned->device = NULL;
+	machine_device_gone(m, dev);
+	assigned_free(m, assigned);
 }
 
 static void vfio_stats(struct machine *m, struct metrics *out)
@@ -178,6 +260,8 @@ static const struct device_class vfio_class = {
 	.order = VFIO_ORDER,
 	.create = vfio_create,
 	.destroy = vfio_destroy,
+	.add = vfio_add,
+	.release = vfio_release,
 	.stats = vfio_stats,
 };
 DEVICE_CLASS(vfio_class);

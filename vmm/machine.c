@@ -95,6 +95,7 @@ static void finished(struct machine *m)
 
 	if (m->end == MACHINE_RESET) {
 		log_info("the guest resets");
+		machine_hotplug_reset(m);
 		reset_devices(m);
 		if (power_on(life)) {
 			m->end = MACHINE_FAILED;
@@ -338,7 +339,7 @@ static void describe_boot(struct machine_life *life)
 		 * File pages in place of RAM would be other pages than those of the memfd that
 		 * assigned devices reach, and huge page mappings cannot be split.
 		 */
-		.map_files = !m->config->vfios && !m->config->hugepages,
+		.map_files = !m->config->vfios && !m->hotplug && !m->config->hugepages,
 	};
 	boot->reserved[boot->reserved_count++] =
 		(struct guest_e820_entry){MACHINE_ECAM_BASE, MACHINE_ECAM_BUSES * MIB, 2};
@@ -446,6 +447,8 @@ static int assemble(struct machine_life *life)
 		rc = machine_fixed_new(m, &life->console);
 	if (!rc)
 		rc = create_devices(life);
+	if (!rc)
+		rc = machine_hotplug_new(m);
 	for (unsigned i = 0; !rc && i < config->segments; i++)
 		rc = pci_root_assign(m->segment[i].root);
 	if (rc)
@@ -471,6 +474,7 @@ static void take_apart(struct machine_life *life)
 	}
 	for (unsigned i = life->classes; i-- > 0;)
 		life->class[i]->destroy(m);
+	machine_hotplug_free(m);
 	for (unsigned i = 0; i < m->config->cpus; i++)
 		vcpu_free(&m->vcpu[i]);
 	console_free(life->console);

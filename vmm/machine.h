@@ -218,7 +218,9 @@ void irq_stats(const struct irq *irq, struct irq_stats *stats);
 
 /* ---- vCPUs ---- */
 
+struct hotplug;
 struct machine;
+struct machine_device;
 struct metrics;
 struct vcpu_reset_state;
 
@@ -286,6 +288,17 @@ struct device_class {
 	void (*drain)(struct machine *m);
 	/* Loop thread: serve again after a drain that no reset followed. May be NULL. */
 	void (*resume)(struct machine *m);
+	/*
+	 * Loop thread, the guest may be running. Make and publish one more device from OPTIONS, as
+	 * the class's option of the command line takes them. 0 or -errno after saying why. NULL:
+	 * they do not come and go, and there is no release().
+	 */
+	int (*add)(struct machine *m, const char *options, struct machine_device **dev);
+	/*
+	 * Loop thread. The guest has let go of DEV: take it off the bus now, and apart as soon as
+	 * nothing is in flight; machine_device_gone() when it is.
+	 */
+	void (*release)(struct machine *m, struct machine_device *dev);
 	/* Loop thread, or the loop has stopped. May be NULL. */
 	void (*stats)(struct machine *m, struct metrics *out);
 };
@@ -299,11 +312,14 @@ struct machine_device {
 	unsigned segment;
 	uint8_t devfn;
 	bool iommu;
+	bool asked;   /* the guest was asked to let go of it */
+	bool leaving; /* it has, and its class takes the device apart */
 };
 
 /* Who is told what comes of requests. */
 struct machine_watcher {
 	void (*paused)(void *opaque);
+	void (*removed)(void *opaque, const char *id);
 	void *opaque;
 };
 
@@ -338,6 +354,7 @@ struct machine {
 	struct iommufd *iommufd_kernel;
 	struct machine_device *devices;	       /* in order of creation */
 	const struct machine_watcher *watcher; /* or NULL */
+	struct hotplug *hotplug;	       /* NULL: devices stay; set once all are created */
 	_Atomic int end;		       /* enum machine_end */
 	atomic_uint drains;
 	pthread_mutex_t pause_lock;
@@ -399,6 +416,24 @@ int machine_device_init(struct machine *m, struct machine_device *dev,
 void machine_device_publish(struct machine *m, struct machine_device *dev);
 void machine_device_withdraw(struct machine *m, struct machine_device *dev);
 struct machine_device *machine_device_find(struct machine *m, const char *id);
+/*
+ * Hot-plug; loop thread. KIND is a class's name. From -errno on, which has been said, nothing is
+ * changed.
+ */
+int machine_device_add(struct machine *m, const char *kind, const char *options,
+		       struct machine_device **dev);
+/* Ask the guest to let go of DEV; again if it was asked before. The watcher is told when it is
+ * gone. */
+int machine_device_ask(struct machine *m, struct machine_device *dev);
+/* From a class's release(): DEV is about to be freed. */
+void machine_device_gone(struct machine *m, struct machine_device *dev);
+/* After the devices that the configuration names. */
+int machine_hotplug_new(struct machine *m);
+void machine_hotplug_free(struct machine *m);
+/* The machine is reset and nothing is in flight. */
+void machine_hotplug_reset(struct machine *m);
+/* Requests of DEVFN go through the vIOMMU: its tables name it. -ENOSPC. */
+int machine_slot_translate(struct machine *m, unsigned segment, uint8_t devfn);
 /* Letters, digits, "-", "_" and ".", beginning with a letter, shorter than MACHINE_ID_SIZE. */
 bool machine_id_good(const char *id);
 /* The end of its interrupt line for the device in SLOT of SEGMENT; as machine_place() one for all

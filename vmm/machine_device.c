@@ -49,21 +49,46 @@ static int take_id(struct machine *m, struct machine_device *dev, const char *id
 	return 0;
 }
 
+static bool translated(const struct guest_iommu *described, uint8_t devfn)
+{
+	for (unsigned i = 0; i < described->device_count; i++) {
+		if (described->device[i] == devfn)
+			return true;
+	}
+	return false;
+}
+
+/* A guest that runs has read which slots are behind its IOMMU. */
+static int take_slot(struct machine *m, struct machine_device *dev)
+{
+	const struct guest_iommu *described = &m->acpi.segment[dev->segment].iommu;
+	const struct pci_root *root = m->segment[dev->segment].root;
+	bool divided = m->hotplug && m->segment[dev->segment].engine;
+	int slot = pci_root_free_slot(root, MACHINE_SLOT_FIRST);
+
+	while (slot >= 0 && divided &&
+	       translated(described, PCI_DEVFN((unsigned)slot, 0)) != dev->iommu)
+		slot = pci_root_free_slot(root, (unsigned)slot + 1);
+	if (slot < 0) {
+		log_error("--%s: no free PCI slot%s in segment %u; --pci-segments adds segments",
+			  dev->class->name,
+			  divided ? dev->iommu ? " behind the vIOMMU" : " beside the vIOMMU" : "",
+			  dev->segment);
+		return slot;
+	}
+	dev->devfn = PCI_DEVFN((unsigned)slot, 0);
+	return 0;
+}
+
 int machine_device_init(struct machine *m, struct machine_device *dev,
 			const struct device_class *class, const char *id, unsigned segment,
 			bool iommu)
 {
-	int slot;
+	int rc;
 
 	*dev = (struct machine_device){.class = class, .segment = segment, .iommu = iommu};
-	slot = pci_root_free_slot(m->segment[segment].root, MACHINE_SLOT_FIRST);
-	if (slot < 0) {
-		log_error("--%s: no free PCI slot in segment %u; --pci-segments adds segments",
-			  class->name, segment);
-		return slot;
-	}
-	dev->devfn = PCI_DEVFN((unsigned)slot, 0);
-	return take_id(m, dev, id);
+	rc = take_slot(m, dev);
+	return rc ? rc : take_id(m, dev, id);
 }
 
 void machine_device_publish(struct machine *m, struct machine_device *dev)
@@ -99,6 +124,16 @@ static int slot_sink(struct machine *m, unsigned segment, uint8_t devfn, bool io
 	return rc;
 }
 
+int machine_slot_translate(struct machine *m, unsigned segment, uint8_t devfn)
+{
+	struct guest_iommu *described = &m->acpi.segment[segment].iommu;
+
+	if (described->device_count == ARRAY_SIZE(described->device))
+		return -ENOSPC;
+	described->device[described->device_count++] = devfn;
+	return 0;
+}
+
 int machine_place(struct machine *m, unsigned segment, uint8_t devfn, bool iommu,
 		  struct dma_space **ds, struct msi_sink **sink)
 {
@@ -107,13 +142,10 @@ int machine_place(struct machine *m, unsigned segment, uint8_t devfn, bool iommu
 
 	if (rc)
 		return rc;
-	if (iommu) {
-		if (described->device_count == ARRAY_SIZE(described->device))
-			return -ENOSPC;
-		described->device[described->device_count++] = devfn;
-	}
-	if (!ds)
-		return 0;
+	if (iommu && !translated(described, devfn))
+		rc = machine_slot_translate(m, segment, devfn);
+	if (rc || !ds)
+		return rc;
 	*ds = &m->identity.ds;
 	return iommu ? m->dma_space_new(m, segment, devfn, ds) : 0;
 }
@@ -127,8 +159,13 @@ void machine_unplace(struct machine *m, struct dma_space *ds, bool iommu)
 int machine_slot_line(struct machine *m, unsigned segment, unsigned slot, struct intx_line **line)
 {
 	struct intx_line **kept = &m->segment[segment].slot_line[slot];
-	int rc = *kept ? 0 : ioapic_line_new(m->ioapic, guest_intx_gsi(&m->acpi, slot), kept);
+	int rc = 0;
 
+	if (!*kept) {
+		machine_pause_vcpus(m);
+		rc = ioapic_line_new(m->ioapic, guest_intx_gsi(&m->acpi, slot), kept);
+		machine_resume_vcpus(m);
+	}
 	*line = *kept;
 	return rc;
 }

@@ -512,7 +512,7 @@ static int parse_pass(struct machine_config *config, int argc, char **argv, bool
 	return 0;
 }
 
-static int check_place(const struct machine_config *config, const char *option, const char *what,
+int config_check_place(const struct machine_config *config, const char *option, const char *what,
 		       unsigned segment, bool iommu)
 {
 	if (segment >= config->segments) {
@@ -540,24 +540,24 @@ static int check_segments(const struct machine_config *config)
 
 	for (unsigned i = 0; !rc && i < MACHINE_SEGMENTS_MAX; i++) {
 		if (config->viommu[i].present)
-			rc = check_place(config, "viommu", "amd", i, false);
+			rc = config_check_place(config, "viommu", "amd", i, false);
 	}
 	for (unsigned i = 0; !rc && i < config->disks; i++) {
 		const struct disk_config *disk = &config->disk[i];
 
 		snprintf(path, sizeof(path), "path=%s", disk->path);
-		rc = check_place(config, "disk", path, disk->segment, disk->iommu);
+		rc = config_check_place(config, "disk", path, disk->segment, disk->iommu);
 	}
 	for (unsigned i = 0; !rc && i < config->nets; i++) {
 		const struct net_config *net = &config->net[i];
 
-		rc = check_place(config, "net", net->name, net->segment, net->iommu);
+		rc = config_check_place(config, "net", net->name, net->segment, net->iommu);
 	}
 	for (unsigned i = 0; !rc && i < config->vfios; i++) {
 		const struct vfio_config *vfio = &config->vfio[i];
 
-		rc = check_place(config, "vfio", vfio->path ? vfio->path : "fd=N", vfio->segment,
-				 vfio->iommu);
+		rc = config_check_place(config, "vfio", vfio->path ? vfio->path : "fd=N",
+					vfio->segment, vfio->iommu);
 	}
 	return rc;
 }
@@ -576,6 +576,6 @@ int options_parse(struct machine_config *config, int argc, char **argv)
 	}
 	rc = check_segments(config);
 	if (!rc && config->dma_test)
-		rc = check_place(config, "dma-test", "on", 0, config->dma_test_iommu);
+		rc = config_check_place(config, "dma-test", "on", 0, config->dma_test_iommu);
 	return rc;
 }

@@ -9,7 +9,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct disk_config;
 struct machine_config;
+struct vfio_config;
 
 struct option_def {
 	const char *name;     /* without the dashes */
@@ -49,6 +51,11 @@ int parse_keys(const char *what, const char *text, void *target, const struct op
 
 /* What both the command line and a machine file set. Each says what is wrong and returns -EINVAL.
  */
+int config_parse_disk(struct disk_config *disk, const char *text);
+int config_parse_vfio(struct vfio_config *vfio, const char *text);
+/* OPTION's WHAT is to be in SEGMENT, behind its IOMMU or not: whether there are these. */
+int config_check_place(const struct machine_config *config, const char *option, const char *what,
+		       unsigned segment, bool iommu);
 int config_add_disk(struct machine_config *config, const char *text);
 int config_add_net(struct machine_config *config, const char *text);
 int config_add_vfio(struct machine_config *config, const char *text);

@@ -54,19 +54,13 @@ static int disk_id(void *target, const char *value)
 	return take_id(&((struct disk_config *)target)->id, value);
 }
 
-int config_add_disk(struct machine_config *config, const char *text)
+int config_parse_disk(struct disk_config *disk, const char *text)
 {
 	static const struct option_key keys[] = {
 		{"path", disk_path}, {"readonly", disk_readonly}, {"iommu", disk_iommu},
 		{"id", disk_id},     {"segment", disk_segment},	  {0}};
-	struct disk_config *disk;
 	int rc;
 
-	if (config->disks == MACHINE_DEVICES_MAX) {
-		log_error("--disk %s: there are already %u disks", text, config->disks);
-		return -EINVAL;
-	}
-	disk = &config->disk[config->disks];
 	*disk = (struct disk_config){0};
 	rc = parse_keys("disk", text, disk, keys, NULL);
 	if (!rc && !disk->path) {
@@ -76,9 +70,22 @@ int config_add_disk(struct machine_config *config, const char *text)
 	if (rc) {
 		free(disk->path);
 		free(disk->id);
-	} else {
-		config->disks++;
+		*disk = (struct disk_config){0};
 	}
+	return rc;
+}
+
+int config_add_disk(struct machine_config *config, const char *text)
+{
+	int rc;
+
+	if (config->disks == MACHINE_DEVICES_MAX) {
+		log_error("--disk %s: there are already %u disks", text, config->disks);
+		return -EINVAL;
+	}
+	rc = config_parse_disk(&config->disk[config->disks], text);
+	if (!rc)
+		config->disks++;
 	return rc;
 }
 
@@ -117,19 +124,13 @@ static int vfio_id(void *target, const char *value)
 	return take_id(&((struct vfio_config *)target)->id, value);
 }
 
-int config_add_vfio(struct machine_config *config, const char *text)
+int config_parse_vfio(struct vfio_config *vfio, const char *text)
 {
 	static const struct option_key keys[] = {{"path", vfio_path},	    {"fd", vfio_fd},
 						 {"iommu", vfio_iommu},	    {"id", vfio_id},
 						 {"segment", vfio_segment}, {0}};
-	struct vfio_config *vfio;
 	int rc;
 
-	if (config->vfios == MACHINE_DEVICES_MAX) {
-		log_error("--vfio %s: there are already %u assigned devices", text, config->vfios);
-		return -EINVAL;
-	}
-	vfio = &config->vfio[config->vfios];
 	*vfio = (struct vfio_config){.fd = -1};
 	rc = parse_keys("vfio", text, vfio, keys, vfio_device);
 	if (!rc && !vfio->path == (vfio->fd < 0)) {
@@ -141,8 +142,21 @@ int config_add_vfio(struct machine_config *config, const char *text)
 	if (rc) {
 		free(vfio->path);
 		free(vfio->id);
-	} else {
-		config->vfios++;
+		*vfio = (struct vfio_config){.fd = -1};
 	}
 	return rc == -EPERM ? -EINVAL : rc;
+}
+
+int config_add_vfio(struct machine_config *config, const char *text)
+{
+	int rc;
+
+	if (config->vfios == MACHINE_DEVICES_MAX) {
+		log_error("--vfio %s: there are already %u assigned devices", text, config->vfios);
+		return -EINVAL;
+	}
+	rc = config_parse_vfio(&config->vfio[config->vfios], text);
+	if (!rc)
+		config->vfios++;
+	return rc;
 }

@@ -100,9 +100,6 @@ static inline struct pci_function *pci_root_function(struct pci_root *root, unsi
 	return bus ? NULL : atomic_load_explicit(&root->function[devfn], memory_order_acquire);
 }
 
-/* Forget FN. */
-void pci_root_remove(struct pci_function *fn);
-
 /* ---- pci_bar.c ---- */
 
 /*

@@ -98,4 +98,37 @@ void acpi_regs_free(struct acpi_regs *regs);
 /* Any thread. */
 void acpi_regs_power_button(struct acpi_regs *regs);
 
+/* ---- PCI hot-plug as the guest's AML sees it: a bit a slot of a segment's bus 0 ---- */
+
+#define PCI_HOTPLUG_BASE	 0x610u
+#define PCI_HOTPLUG_SIZE	 12u /* of a segment's registers; one behind the other */
+#define PCI_HOTPLUG_PIN		 10u
+#define PCI_HOTPLUG_SEGMENTS_MAX 16u
+
+/* Registers of 32 bits, of each segment. */
+enum {
+	PCI_HOTPLUG_UP = 0,    /* slots that were filled; reading clears */
+	PCI_HOTPLUG_DOWN = 4,  /* slots that the host wants emptied; reading clears */
+	PCI_HOTPLUG_EJECT = 8, /* writing 1: the guest has let go */
+};
+
+struct pci_hotplug;
+
+struct pci_hotplug_config {
+	struct bus *pio;
+	unsigned segments;
+	/* Level of the pin; called with a lock held that the functions below take. */
+	void (*irq)(void *opaque, bool level);
+	/* Called on the vCPU thread that wrote the register. */
+	void (*eject)(void *opaque, unsigned segment, uint32_t slots);
+	void *opaque;
+};
+
+int pci_hotplug_new(const struct pci_hotplug_config *config, struct pci_hotplug **hp);
+void pci_hotplug_free(struct pci_hotplug *hp);
+/* Forget what the guest has not read. */
+void pci_hotplug_reset(struct pci_hotplug *hp);
+/* SLOT was filled (UP), or is to be emptied. Any thread. */
+void pci_hotplug_notify(struct pci_hotplug *hp, unsigned segment, unsigned slot, bool up);
+
 #endif

@@ -79,6 +79,8 @@ int vfio_device_new(struct vfio_host *host, const struct vfio_device_config *con
 	dev->devfn = config->devfn;
 	dev->window = config->window;
 	dev->powered = true;
+	dev->wanted = config->wanted;
+	dev->wanted_opaque = config->opaque;
 
 	ret = device_open(dev, config);
 	if (!ret)
@@ -92,6 +94,7 @@ int vfio_device_new(struct vfio_host *host, const struct vfio_device_config *con
 	ret = vfio_device_setup(dev, config);
 	if (ret)
 		goto detach;
+	vfio_quiesce(config, true);
 	ret = vfio_host_attach(host, dev);
 	if (ret)
 		goto teardown;
@@ -101,11 +104,15 @@ int vfio_device_new(struct vfio_host *host, const struct vfio_device_config *con
 			  dev->name, config->devfn >> 3, strerror(-ret));
 		goto teardown;
 	}
+	vfio_quiesce(config, false);
 	*device = dev;
 	return 0;
 
 teardown:
 	vfio_device_teardown(dev);
+	vfio_host_detach(host, dev);
+	vfio_quiesce(config, false);
+	goto close;
 detach:
 	vfio_host_detach(host, dev);
 close:

@@ -183,6 +183,8 @@ struct vfio_device {
 	struct vfio_bar bar[PCI_BARS];
 	struct vfio_intx intx;
 	struct vfio_notifier notifier[VFIO_NOTIFIERS];
+	void (*wanted)(void *opaque);
+	void *wanted_opaque;
 	struct vfio_irqs irqs; /* of count 0 where the device has no MSI or MSI-X */
 	struct vfio_follower follower;
 };
@@ -190,6 +192,13 @@ struct vfio_device {
 static inline struct vfio_device *vfio_device_of(struct pci_function *fn)
 {
 	return container_of(fn, struct vfio_device, fn);
+}
+
+/* vCPUs of a machine that may be running stop, or go on. */
+static inline void vfio_quiesce(const struct vfio_device_config *config, bool on)
+{
+	if (config->quiesce)
+		config->quiesce(config->machine, on);
 }
 
 uint32_t vfio_config_read(struct pci_function *fn, unsigned offset, unsigned width);

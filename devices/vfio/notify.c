@@ -21,7 +21,8 @@ static const struct {
 	 "grep -i aer' on the host, power the guest off and reset the device"},
 	{VFIO_PCI_REQ_IRQ_INDEX, "requests for it", LOG_LEVEL_WARNING,
 	 "the host wants it back (its driver is being unbound, or it is being unplugged) and "
-	 "waits: power the guest off to let go of it (SIGTERM presses its power button)"},
+	 "waits: the guest is asked to let go of it; if it does not, power it off (SIGTERM presses "
+	 "its power button)"},
 };
 
 /* The kernel repeats a request while it waits, and a device may see errors without end. */
@@ -31,10 +32,11 @@ static void notifier_ready(struct event_watch *watch, short revents)
 	size_t kind = (size_t)(n - n->dev->notifier);
 
 	(void)revents;
-	if (n->said)
-		return;
+	if (!n->said)
+		log_message(kinds[kind].level, "%s: %s", n->dev->name, kinds[kind].message);
 	n->said = true;
-	log_message(kinds[kind].level, "%s: %s", n->dev->name, kinds[kind].message);
+	if (kinds[kind].index == VFIO_PCI_REQ_IRQ_INDEX && n->dev->wanted)
+		n->dev->wanted(n->dev->wanted_opaque);
 }
 
 /* FD -1: signal nobody. */

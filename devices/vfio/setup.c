@@ -151,7 +151,9 @@ static int device_pin(struct vfio_device *dev, const uint8_t *hw,
 	if (!config->intx || !hw[PCI_INTERRUPT_PIN] ||
 	    vfio_io_ctl(&dev->io, VFIO_DEVICE_GET_IRQ_INFO, &info) < 0 || !info.count)
 		return 0;
+	vfio_quiesce(config, true); /* others share the line */
 	ret = vfio_intx_init(&dev->intx, &dev->io, dev->name, config->loop, config->intx);
+	vfio_quiesce(config, false);
 	if (ret) {
 		log_error("%s: cannot watch its interrupt pin: %s", dev->name, strerror(-ret));
 		return ret;
@@ -214,7 +216,9 @@ int vfio_device_setup(struct vfio_device *dev, const struct vfio_device_config *
 	if (!ret)
 		ret = device_irqs(dev, config->sink);
 	if (ret) {
+		vfio_quiesce(config, true);
 		device_fini(dev);
+		vfio_quiesce(config, false);
 		return ret;
 	}
 	vfio_notifiers_start(dev, config->loop);

@@ -43,6 +43,12 @@ struct vfio_device_config {
 	struct guest_window *window;
 	struct pci_root *root;
 	uint8_t devfn;
+	/* Stop vCPUs (ON), or let them go on. NULL: none runs yet. */
+	void (*quiesce)(void *machine, bool on);
+	void *machine;
+	/* Loop thread: the host wants the device back. Repeated while it waits. May be NULL. */
+	void (*wanted)(void *opaque);
+	void *opaque;
 };
 
 /*

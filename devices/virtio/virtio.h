@@ -40,7 +40,12 @@ struct virtio_blk_config {
 /* Creates the device and publishes its PCI function. -EINVAL (size 0), -errno from fstat. */
 int virtio_blk_new(const struct virtio_env *env, const struct virtio_blk_config *config,
 		   struct virtio_blk **blk);
-/* After the loop has stopped and virtio_blk_idle() is true. */
+/* Take it off the guest's bus, vCPUs stopped. What is in flight goes on; then drain and free. */
+void virtio_blk_unplug(struct virtio_blk *blk);
+/*
+ * After the loop has stopped and virtio_blk_idle() is true; or, unplugged and drained, from work
+ * that was posted to the loop since.
+ */
 void virtio_blk_free(struct virtio_blk *blk);
 /* Stop taking requests; runs DONE on the loop's thread once nothing is in flight. Loop thread. */
 void virtio_blk_drain(struct virtio_blk *blk, void (*done)(void *opaque), void *opaque);

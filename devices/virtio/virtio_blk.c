@@ -415,6 +415,11 @@ void virtio_blk_free(struct virtio_blk *blk)
 	free(blk);
 }
 
+void virtio_blk_unplug(struct virtio_blk *blk)
+{
+	pci_root_remove(&blk->vp.fn);
+}
+
 void virtio_blk_drain(struct virtio_blk *blk, void (*done)(void *opaque), void *opaque)
 {
 	virtio_pci_drain(&blk->vp, done, opaque);

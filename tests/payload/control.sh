@@ -8,6 +8,7 @@ postern=${POSTERN:-$O/postern}
 garbage=$O/tests/payload/garbage.elf
 work=$(mktemp -d)
 socket=$work/socket
+does=spin=1
 trap 'kill -KILL $pid 2>/dev/null; rm -rf "$work"' EXIT
 truncate -s 4M "$work/disk"
 
@@ -20,7 +21,8 @@ await() { # CMD...: until it succeeds; a minute at the most
 }
 
 machine() { # OPTION...: a guest that spins, with a socket
-	"$postern" run --kernel "$garbage" --memory 16M --cmdline spin=1 --ctl "$socket" "$@" \
+	rm -f "$work/out" # what the last one said is not this one's word
+	"$postern" run --kernel "$garbage" --memory 16M --cmdline "$does" --ctl "$socket" "$@" \
 		</dev/null >"$work/out" 2>"$work/err" &
 	pid=$!
 	await grep -aq spinning "$work/out"
@@ -88,6 +90,87 @@ for loop in auto poll; do
 	check "$loop loop: quit" ctl 0 '{"ok":true,"command":"quit"}' quit
 	ended "$loop loop: it ends with status 4"
 done
+
+# Devices that come and go. The first guest does as its AML would; the second never looks.
+descriptors() {
+	find "/proc/$pid/fd" | wc -l
+}
+rounds() { # OPTIONS
+	for round in 1 2 3 4 5 6 7 8 9 10; do
+		ctl 0 '"id":"new","address":"000[01]:00:[01]' add disk "path=$work/new,id=new$1" || return
+		ctl 0 '"id":"new",.*"state":"present"' list || return
+		ctl 0 '"command":"remove"' remove new || return
+		[ $round = 1 ] && first=$(descriptors)
+	done
+	# That of a client that has gone may go late; ten that are lost do not go at all.
+	await at_most "$first" || { echo "$(descriptors) descriptors, not $first" && false; }
+}
+at_most() {
+	[ "$(descriptors)" -le "$1" ]
+}
+refuses() {
+	ctl 1 'there is a device of this name' add disk "path=$work/new,id=disk0" &&
+		ctl 1 'No such file' add disk "path=$work/absent" &&
+		ctl 1 'another process uses this image' add disk "path=$work/disk" &&
+		ctl 1 'unknown key' add disk "path=$work/new,x=y" &&
+		ctl 1 'no such PCI segment' add disk "path=$work/new,segment=2" &&
+		ctl 1 'no such kind' add tape x && ctl 1 'no such kind' add control x &&
+		ctl 1 'fd= is for the command line' add vfio fd=0 &&
+		ctl 1 '"code":"failed"' add vfio 0000:1f:1f.7 &&
+		ctl 1 '"code":"not-found"' remove absent && ctl 0 '"devices":1}' info
+}
+full() { # until there is no slot, and from there back
+	n=0
+	while ctl 0 '"ok":true' add disk "path=$work/new,id=n$n,readonly=on$1"; do
+		n=$((n + 1))
+		[ $n -lt 32 ] || return
+	done
+	grep -q 'no free PCI slot' "$work/reply" && [ $n -ge 12 ] || return
+	while [ $n -gt 0 ]; do
+		n=$((n - 1))
+		ctl 0 true remove "n$n" || return
+	done
+	ctl 0 '"devices":1}' info
+}
+truncate -s 4M "$work/new"
+does=eject=2
+for loop in auto poll; do
+	machine --event-loop $loop --pci-segments 2 --viommu amd --viommu amd,segment=1 \
+		--disk "path=$work/disk,iommu=on"
+	is "$loop loop: a machine for hot-plug" $? 0
+	check "$loop loop: a disk comes and goes, ten times" rounds ""
+	check "$loop loop: a disk behind the vIOMMU comes and goes, ten times" rounds ,iommu=on
+	check "$loop loop: a disk in another segment comes and goes, ten times" rounds ,segment=1
+	check "$loop loop: and there behind the vIOMMU" rounds ,segment=1,iommu=on
+	check "$loop loop: what cannot be added or removed" refuses
+	check "$loop loop: as many as there is room for" full ""
+	check "$loop loop: and behind the vIOMMU" full ,iommu=on
+	check "$loop loop: the disk from the command line goes, too" ctl 0 true remove disk0
+	check "$loop loop: its image is free" ctl 0 disk0 add disk "path=$work/disk"
+	check "$loop loop: the guest was told" grep -aq unplugged "$work/out"
+	check "$loop loop: hot-plug: quit" ctl 0 true quit
+	ended "$loop loop: hot-plug: it ends with status 4"
+done
+does=spin=1
+deaf() {
+	ctl 0 true add disk "path=$work/new,id=new" &&
+		ctl 1 '"code":"timeout"' remove new --timeout 0 &&
+		ctl 0 '"state":"removing"' list && ctl 0 true reset &&
+		await ctl 1 not-found remove new --timeout 0 && ctl 0 true add disk "path=$work/new,id=new"
+}
+paused() {
+	ctl 0 true pause && ctl 1 '"code":"timeout"' remove new --timeout 0 &&
+		ctl 0 true add disk "path=$work/disk,id=other" && ctl 0 '"devices":2}' info &&
+		ctl 0 true reset && await ctl 0 '"devices":1}' info && ctl 0 '"state":"paused"' info &&
+		ctl 0 true resume && ctl 0 '"id":"other"' list
+}
+machine
+is "a guest that never answers" $? 0
+check "a guest that never answers: the device goes at the reset" deaf
+check "a paused guest: devices come, and go at its reset" paused
+check "a guest that never answers: quit while one is asked for" ctl 1 timeout remove other --timeout 0
+check "a guest that never answers: quit" ctl 0 true quit
+ended "a guest that never answers: it ends with status 4"
 
 machine
 kill -KILL $pid

@@ -6,12 +6,14 @@
  * memory that is full of pseudo-random bytes, too. Then it says "survived" and powers off. An ELF
  * with a PVH entry that runs without paging; "seed=N" on the command line chooses the sequence,
  * "rounds=N" its length. Other words make it do one thing only: crash=1, spin=1, echo=1, flood=1,
- * reset=1; ready=1 says so first.
+ * reset=1, eject=N (let go of each device that it is asked for, in N PCI segments); ready=1 says so
+ * first.
  */
 #include <stdint.h>
 
 #define IOMMU_WINDOW 0xfeb80000u
 #define IOAPIC	     0xfec00000u
+#define HOTPLUG	     0x610u
 #define ECAM	     0xe0000000u
 #define MEM32	     0xc0000000u
 #define JUNK	     0x00200000u /* 1 MiB of noise: rings, tables, descriptors */
@@ -454,6 +456,19 @@ void guest_main(const char *cmdline)
 	if (number(cmdline, "flood=", 0)) {
 		for (;;)
 			say("flood\n");
+	}
+	for (uint32_t segments = number(cmdline, "eject=", 0), i = 0; segments; i++) {
+		uint16_t port = (uint16_t)(HOTPLUG + 12 * (i % segments));
+		uint32_t slots = in32((uint16_t)(port + 4));
+
+		if (!i)
+			say("spinning\n");
+		if (in32(port))
+			say("plugged\n");
+		if (slots) {
+			say("unplugged\n");
+			out((uint16_t)(port + 8), slots, 4);
+		}
 	}
 	if (number(cmdline, "spin=", 0)) {
 		say("spinning\n");

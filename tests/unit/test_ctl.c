@@ -1,161 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The control socket in front of a machine that is not there: every command in every state, hostile
- * and slow clients, the socket's file. The loop runs on a thread of its own.
+ * and slow clients.
  */
-#include <criterion/criterion.h>
-
-#include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
-#include <unistd.h>
 
-#include "vmm/ctl.h"
-#include "vmm/metrics.h"
-
-static struct {
-	struct event_loop *loop;
-	struct ctl *ctl;
-	pthread_t thread;
-	char directory[32], path[64];
-	/* The machine. */
-	_Atomic int state;
-	atomic_bool fails, slow;
-	atomic_uint pauses, resumes, buttons, resets, quits;
-	struct event_work paused;
-} fake;
-
-static enum machine_state fake_state(void *opaque)
-{
-	(void)opaque;
-	return (enum machine_state)fake.state;
-}
-
-static int outcome(atomic_uint *count)
-{
-	atomic_fetch_add(count, 1);
-	if (!fake.fails)
-		return 0;
-	log_error("the fake is out of order");
-	return -EIO;
-}
-
-static int fake_pause(void *opaque)
-{
-	(void)opaque;
-	if (fake.state == MACHINE_STATE_PAUSING || fake.slow) {
-		atomic_fetch_add(&fake.pauses, 1);
-		return -EINPROGRESS;
-	}
-	return outcome(&fake.pauses);
-}
-
-static int fake_resume(void *opaque)
-{
-	(void)opaque;
-	return outcome(&fake.resumes);
-}
-
-static int fake_button(void *opaque)
-{
-	(void)opaque;
-	return outcome(&fake.buttons);
-}
-
-static int fake_reset(void *opaque)
-{
-	(void)opaque;
-	return outcome(&fake.resets);
-}
-
-static int fake_quit(void *opaque)
-{
-	(void)opaque;
-	return outcome(&fake.quits);
-}
-
-static void fake_info(void *opaque, struct json_out *out)
-{
-	(void)opaque;
-	json_number(out, "cpus", 3);
-}
-
-static void fake_list(void *opaque, struct json_out *out)
-{
-	(void)opaque;
-	json_open(out, NULL, '{');
-	json_string(out, "id", "disk0");
-	json_close(out, '}');
-}
-
-#define METRICS 2000u
-
-static void fake_metrics(void *opaque, struct metrics *metrics)
-{
-	(void)opaque;
-	metric_counter(metrics, "disk.reads", "disk0", 7);
-	metric_gauge(metrics, "vfio.domains", NULL, 1);
-	metric_counter(metrics, "disk.reads", "disk1", 8);
-	for (unsigned i = 0; fake.slow && i < METRICS; i++)
-		metric_counter(metrics, "many.more", NULL, i);
-}
-
-static const struct ctl_ops fake_ops = {
-	.state = fake_state,
-	.pause = fake_pause,
-	.resume = fake_resume,
-	.power_button = fake_button,
-	.reset = fake_reset,
-	.quit = fake_quit,
-	.info = fake_info,
-	.list = fake_list,
-	.metrics = fake_metrics,
-};
-
-static void now_paused(struct event_work *work)
-{
-	(void)work;
-	fake.state = MACHINE_STATE_PAUSED;
-	ctl_paused(fake.ctl);
-}
-
-static void *serve(void *opaque)
-{
-	(void)opaque;
-	event_loop_run(fake.loop);
-	return NULL;
-}
-
-static int open_ctl(void)
-{
-	const struct ctl_config config = {
-		.loop = fake.loop, .path = fake.path, .fd = -1, .ops = &fake_ops};
-
-	return ctl_new(&config, &fake.ctl);
-}
-
-static void make(enum event_loop_kind kind)
-{
-	log_set_level((enum log_level) - 1);
-	strcpy(fake.directory, "/tmp/postern-ctl-XXXXXX");
-	cr_assert_not_null(mkdtemp(fake.directory));
-	sprintf(fake.path, "%s/socket", fake.directory);
-	fake.paused.run = now_paused;
-	if (event_loop_new(kind, &fake.loop))
-		cr_skip_test("this host forbids io_uring");
-}
-
-static void start(void)
-{
-	cr_assert_eq(open_ctl(), 0);
-	cr_assert_eq(pthread_create(&fake.thread, NULL, serve, NULL), 0);
-}
+#include "tests/unit/ctl_fixture.h"
 
 static void setup(void)
 {
@@ -163,68 +13,7 @@ static void setup(void)
 	start();
 }
 
-static void teardown(void)
-{
-	struct stat st;
-
-	event_loop_stop(fake.loop);
-	pthread_join(fake.thread, NULL);
-	ctl_free(fake.ctl);
-	event_loop_free(fake.loop);
-	cr_expect(lstat(fake.path, &st) && errno == ENOENT, "the socket's file is left");
-	cr_expect_eq(rmdir(fake.directory), 0);
-}
-
 TestSuite(ctl, .init = setup, .fini = teardown);
-TestSuite(ctl_file);
-
-static int connect_client(void)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	strcpy(address.sun_path, fake.path);
-	cr_assert_eq(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-	return fd;
-}
-
-static void put(int fd, const char *text)
-{
-	cr_assert_eq(send(fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
-}
-
-/* The next line, or "" at the end. */
-static const char *get(int fd)
-{
-	static char line[512];
-	size_t len = 0;
-
-	for (;;) {
-		char c;
-		ssize_t n = recv(fd, &c, 1, 0);
-
-		if (n <= 0)
-			break;
-		if (c == '\n') {
-			line[len] = '\0';
-			return line;
-		}
-		if (len < sizeof(line) - 1)
-			line[len++] = c;
-	}
-	return "";
-}
-
-static const char *ask(int fd, const char *request)
-{
-	put(fd, request);
-	return get(fd);
-}
-
-static bool has(const char *line, const char *part)
-{
-	return strstr(line, part);
-}
 
 /* Those that have left may still take the room. */
 static int connect_when_there_is_room(void)
@@ -250,15 +39,27 @@ Test(ctl, every_command_in_every_state)
 		const char *name;
 		enum verdict verdict[MACHINE_STATES]; /* running, pausing, paused, reset, ending */
 		atomic_uint *count;
+		const char *members;
+		struct event_work *later;
 	} table[] = {
-		{"info", {DONE, DONE, DONE, DONE, DONE}, NULL},
-		{"list", {DONE, DONE, DONE, DONE, DONE}, NULL},
-		{"metrics", {DONE, DONE, DONE, DONE, DONE}, NULL},
-		{"quit", {DONE, DONE, DONE, DONE, DONE}, &fake.quits},
-		{"pause", {DONE, LATER, DONE, STATE, STATE}, &fake.pauses},
-		{"resume", {DONE, STATE, DONE, STATE, STATE}, &fake.resumes},
-		{"power-button", {DONE, DONE, DONE, STATE, STATE}, &fake.buttons},
-		{"reset", {DONE, STATE, DONE, STATE, STATE}, &fake.resets},
+		{"info", {DONE, DONE, DONE, DONE, DONE}, NULL, "", NULL},
+		{"list", {DONE, DONE, DONE, DONE, DONE}, NULL, "", NULL},
+		{"metrics", {DONE, DONE, DONE, DONE, DONE}, NULL, "", NULL},
+		{"quit", {DONE, DONE, DONE, DONE, DONE}, &fake.quits, "", NULL},
+		{"pause", {DONE, LATER, DONE, STATE, STATE}, &fake.pauses, "", &fake.paused},
+		{"resume", {DONE, STATE, DONE, STATE, STATE}, &fake.resumes, "", NULL},
+		{"power-button", {DONE, DONE, DONE, STATE, STATE}, &fake.buttons, "", NULL},
+		{"reset", {DONE, STATE, DONE, STATE, STATE}, &fake.resets, "", NULL},
+		{"add",
+		 {DONE, STATE, DONE, STATE, STATE},
+		 &fake.adds,
+		 ",\"kind\":\"disk\",\"options\":\"path=x,id=new\"",
+		 NULL},
+		{"remove",
+		 {LATER, STATE, LATER, STATE, STATE},
+		 &fake.removes,
+		 ",\"id\":\"new\",\"timeout\":3600",
+		 &fake.removed},
 	};
 	int fd = connect_client();
 
@@ -266,16 +67,17 @@ Test(ctl, every_command_in_every_state)
 		for (int state = 0; state < MACHINE_STATES; state++) {
 			unsigned before = table[i].count ? *table[i].count : 0;
 			enum verdict verdict = table[i].verdict[state];
-			char request[64], want[64];
 			const char *line;
+			char request[128], want[64];
 
 			fake.state = state;
-			sprintf(request, "{\"command\":\"%s\",\"tag\":%d}\n", table[i].name, state);
+			sprintf(request, "{\"command\":\"%s\"%s,\"tag\":%d}\n", table[i].name,
+				table[i].members, state);
 			put(fd, request);
 			if (verdict == LATER) {
 				while (*table[i].count == before)
 					sched_yield();
-				event_loop_post(fake.loop, &fake.paused);
+				event_loop_post(fake.loop, table[i].later);
 			}
 			line = get(fd);
 			sprintf(want, "{\"ok\":%s,\"command\":\"%s\",\"tag\":%d",
@@ -318,6 +120,10 @@ Test(ctl, replies)
 
 	cr_expect_str_eq(ask(fd, "{\"command\":\"info\"}\n"),
 			 "{\"ok\":true,\"command\":\"info\",\"state\":\"running\",\"cpus\":3}");
+	cr_expect_str_eq(ask(fd, "{\"command\":\"add\",\"kind\":\"disk\","
+				 "\"options\":\"path=x,id=new\"}\n"),
+			 "{\"ok\":true,\"command\":\"add\",\"id\":\"new\","
+			 "\"address\":\"000f:00:1f.0\"}");
 	cr_expect_str_eq(ask(fd, "{\"command\":\"list\",\"tag\":\"x\"}\n"),
 			 "{\"ok\":true,\"command\":\"list\",\"tag\":\"x\",\"devices\":"
 			 "[{\"id\":\"disk0\"}]}");
@@ -354,6 +160,15 @@ Test(ctl, refused_requests)
 		{"{\"command\":\"metrics\",\"format\":\"xml\"}\n", "bad-request"},
 		{"{\"command\":\"info\",\"tag\":null}\n", "bad-request"},
 		{"{\"command\":\"info\",\"tag\":-1}\n", "bad-request"},
+		{"{\"command\":\"add\"}\n", "bad-request"},
+		{"{\"command\":\"add\",\"kind\":\"disk\"}\n", "bad-request"},
+		{"{\"command\":\"add\",\"kind\":1,\"options\":\"\"}\n", "bad-request"},
+		{"{\"command\":\"remove\"}\n", "bad-request"},
+		{"{\"command\":\"remove\",\"id\":\"absent\"}\n", "not-found"},
+		{"{\"command\":\"remove\",\"id\":\"\"}\n", "not-found"},
+		{"{\"command\":\"remove\",\"id\":\"new\",\"timeout\":3601}\n", "bad-request"},
+		{"{\"command\":\"remove\",\"id\":\"new\",\"timeout\":1.5}\n", "bad-request"},
+		{"{\"command\":\"remove\",\"id\":\"new\",\"timeout\":0}\n", "timeout"},
 	};
 	int fd = connect_client();
 	char request[256];
@@ -486,87 +301,4 @@ Test(ctl, half_closed_while_it_waits)
 	cr_expect_str_eq(get(fd), "{\"ok\":true,\"command\":\"pause\"}");
 	cr_expect_str_empty(get(fd));
 	close(fd);
-}
-
-/* ---- the file ---- */
-
-Test(ctl_file, private_and_removed)
-{
-	struct stat st;
-
-	make(EVENT_LOOP_POLL);
-	start();
-	cr_assert_eq(lstat(fake.path, &st), 0);
-	cr_expect(S_ISSOCK(st.st_mode));
-	cr_expect_eq(st.st_mode & 07777, 0600);
-	cr_expect_eq(open_ctl(), -EADDRINUSE, "somebody listens there");
-	teardown();
-}
-
-Test(ctl_file, stale_file_is_replaced)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	make(EVENT_LOOP_AUTO);
-	strcpy(address.sun_path, fake.path);
-	cr_assert_eq(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-	close(fd);
-	start();
-	fd = connect_client();
-	cr_expect(has(ask(fd, "{\"command\":\"info\"}\n"), "{\"ok\":true"));
-	close(fd);
-	teardown();
-}
-
-Test(ctl_file, other_files_are_left_alone)
-{
-	const struct ctl_config no_socket = {.loop = NULL, .fd = 0, .ops = &fake_ops};
-	struct ctl_config config = {.fd = -1, .ops = &fake_ops};
-	char path[200];
-	struct stat st;
-	int fd;
-
-	make(EVENT_LOOP_POLL);
-	config.loop = fake.loop;
-	fd = open(fake.path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
-	cr_assert_geq(fd, 0);
-	cr_expect_eq(open_ctl(), -EADDRINUSE);
-	cr_expect(!lstat(fake.path, &st) && S_ISREG(st.st_mode));
-	memset(path, 'x', sizeof(path) - 1);
-	path[sizeof(path) - 1] = '\0';
-	config.path = path;
-	cr_expect_eq(ctl_new(&config, &fake.ctl), -ENAMETOOLONG);
-	config.path = "/nonexistent/socket";
-	cr_expect_eq(ctl_new(&config, &fake.ctl), -ENOENT);
-	config = no_socket;
-	config.loop = fake.loop;
-	config.fd = fd; /* no socket at all */
-	cr_expect_eq(ctl_new(&config, &fake.ctl), -EINVAL);
-	close(fd);
-	unlink(fake.path);
-	rmdir(fake.directory);
-	event_loop_free(fake.loop);
-}
-
-Test(ctl_file, given_as_a_descriptor)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	struct ctl_config config = {.ops = &fake_ops};
-	int fd;
-
-	make(EVENT_LOOP_AUTO);
-	config.loop = fake.loop;
-	config.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	strcpy(address.sun_path, fake.path);
-	cr_assert_eq(bind(config.fd, (struct sockaddr *)&address, sizeof(address)), 0);
-	cr_assert_eq(listen(config.fd, 1), 0);
-	cr_assert_eq(ctl_new(&config, &fake.ctl), 0);
-	cr_assert_eq(pthread_create(&fake.thread, NULL, serve, NULL), 0);
-	fd = connect_client();
-	cr_expect(has(ask(fd, "{\"command\":\"info\"}\n"), "{\"ok\":true"));
-	close(fd);
-	/* Whose file it is, removes it. */
-	unlink(fake.path);
-	teardown();
 }

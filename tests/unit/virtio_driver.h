@@ -299,6 +299,12 @@ WEAK void pci_config_write(struct pci_function *fn, unsigned offset, unsigned wi
 
 static struct pci_function *published;
 
+WEAK void pci_root_remove(struct pci_function *fn)
+{
+	(void)fn;
+	published = NULL;
+}
+
 WEAK int pci_root_add(struct pci_root *root, struct pci_function *fn, uint8_t devfn)
 {
 	(void)root;
