@@ -53,7 +53,11 @@ static void follower_attach(struct vfio_follow *follow, struct vfio_follower *f,
 
 static bool state_same(const struct amd_device_state *a, const struct amd_device_state *b)
 {
-	if (a->kind != b->kind || a->domain != b->domain || a->prot != b->prot)
+	if (a->kind != b->kind || a->domain != b->domain || a->prot != b->prot ||
+	    a->excluded != b->excluded)
+		return false;
+	if (a->excluded &&
+	    (a->excluded_first != b->excluded_first || a->excluded_last != b->excluded_last))
 		return false;
 	if (amd_device_has_tables(a) &&
 	    (a->mode != b->mode || (a->mode && (a->root != b->root || a->had != b->had))))
@@ -141,7 +145,7 @@ static void follower_update(struct vfio_follow *follow, struct vfio_follower *f)
 
 	follow->dma->ops->device_state(follow->dma, f->devid, &state);
 	f->domain = NULL;
-	if (state.kind == AMD_TRANSLATION_BLOCKED || !state.prot) {
+	if (!state.excluded && (state.kind == AMD_TRANSLATION_BLOCKED || !state.prot)) {
 		follower_attach(follow, f, follow->blocked);
 	} else if (state.kind == AMD_TRANSLATION_IDENTITY && state.prot == (DMA_READ | DMA_WRITE)) {
 		follower_attach(follow, f, follow->base);

@@ -90,10 +90,13 @@ static int piece_add(struct piece_list *list, uint64_t iova, uint64_t gpa, uint6
 static int piece_visit(void *opaque, uint64_t iova, uint64_t gpa, uint64_t length, unsigned prot)
 {
 	struct piece_list *list = opaque;
+	const struct amd_device_state *state = &list->shadow->state;
 	const struct guest_memory *gm = list->shadow->dma->memory;
 	uint64_t ram = 0;
 
-	prot &= list->shadow->state.prot;
+	/* In the exclusion range the entry's permissions mean nothing. */
+	if (!state->excluded || iova < state->excluded_first || iova > state->excluded_last)
+		prot &= state->prot;
 	if (!prot || !length || length - 1 > ~gpa || length - 1 > ~iova)
 		return 0;
 	for (unsigned i = 0; i < gm->count; i++) {

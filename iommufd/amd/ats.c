@@ -274,6 +274,7 @@ static int translate_for(const struct amd_space *space, const struct amd_device_
 	if (ret)
 		return fault.code == AMD_IO_PAGE_FAULT ? -EACCES
 						       : report(space, state, iova, &fault);
+	amd_leaf_apart(state, iova, &leaf);
 	t->length = BIT(leaf.shift);
 	t->iova = align_down(iova, t->length);
 	t->address = leaf.gpa;
@@ -316,6 +317,11 @@ static int ats_translate(struct dma_space *ds, uint64_t iova, unsigned access,
 		return report(space, &entry.state, iova, &entry.fault);
 	if (!entry.valid || !entry.translation_valid || !entry.ats)
 		return refuse(space, iova, AMD_INVALID_TR_ENTRY, true);
+	if (amd_excluded(&entry.state, iova)) {
+		t->address = t->iova;
+		t->access = access;
+		return 0;
+	}
 	if (entry.state.kind == AMD_TRANSLATION_BLOCKED)
 		return 0;
 	if (entry.state.kind == AMD_TRANSLATION_IDENTITY) {

@@ -136,6 +136,23 @@ static void guest_state(const struct amd_iommu_engine *e, const uint64_t word[4]
 	state->pasid = state->has_pasid ? pasid : 0;
 }
 
+/*
+ * The exclusion range passes for devices whose entry, or Allow for all, says so, untranslated and
+ * unchecked, where the entry itself is legal. It is one of addresses without PASID.
+ */
+static void exclusion_state(const struct amd_iommu_engine *e, const uint64_t word[4],
+			    struct amd_device_state *state)
+{
+	const uint64_t base = amd_reg(e, AMD_REG_EXCL_BASE);
+
+	if (!(base & AMD_EXCLUSION_EN) || !(base & AMD_EXCLUSION_ALLOW || word[1] & AMD_DTE1_EX))
+		return;
+	state->excluded_first = base & AMD_EXCLUSION_ADDR;
+	/* The limit names its last page. */
+	state->excluded_last = amd_reg(e, AMD_REG_EXCL_LIMIT) | (GUEST_PAGE_SIZE - 1);
+	state->excluded = state->excluded_first <= state->excluded_last;
+}
+
 void amd_devtab_translation(struct amd_iommu_engine *e, uint16_t devid, uint32_t pasid,
 			    struct amd_translation_entry *entry)
 {
@@ -190,6 +207,8 @@ void amd_devtab_translation(struct amd_iommu_engine *e, uint16_t devid, uint32_t
 		entry->fault = (struct amd_fault){.code = AMD_IO_PAGE_FAULT};
 	else if (state->mode)
 		state->kind = AMD_TRANSLATION_V1;
+	if (!with_pasid && entry->fault.code != AMD_ILLEGAL_DEV_TABLE_ENTRY)
+		exclusion_state(e, word, state);
 	if (!entry->fault.code)
 		return;
 	entry->fault.domain = state->domain;

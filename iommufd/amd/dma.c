@@ -176,6 +176,17 @@ void amd_space_fault(const struct amd_space *space, uint16_t domain, uint64_t io
 		fault->domain = 0;
 }
 
+void amd_leaf_apart(const struct amd_device_state *state, uint64_t iova, struct amd_leaf *leaf)
+{
+	const uint64_t first = align_down(iova, BIT(leaf->shift));
+	const uint64_t last = first + (BIT(leaf->shift) - 1);
+
+	if (!state->excluded || first > state->excluded_last || last < state->excluded_first)
+		return;
+	leaf->gpa |= align_down(iova & (BIT(leaf->shift) - 1), GUEST_PAGE_SIZE);
+	leaf->shift = 12;
+}
+
 /* Looks the tables up and caches what they say. */
 static int space_translate_miss(struct amd_space *space, uint64_t epoch, uint64_t iova,
 				unsigned access, struct amd_leaf *leaf)
@@ -199,6 +210,14 @@ static int space_translate_miss(struct amd_space *space, uint64_t epoch, uint64_
 		atomic_store(&space->tag, amd_space_tag(state));
 	}
 	fault = entry.fault;
+	if (amd_excluded(state, iova)) {
+		*leaf = (struct amd_leaf){.gpa = align_down(iova, GUEST_PAGE_SIZE),
+					  .shift = 12,
+					  .prot = DMA_READ | DMA_WRITE,
+					  .cached = DMA_READ | DMA_WRITE};
+		space_insert(space, epoch, removals, iova, leaf);
+		return 0;
+	}
 	if (state->kind == AMD_TRANSLATION_BLOCKED)
 		goto refuse;
 	if (access & ~state->prot) {
@@ -218,6 +237,7 @@ static int space_translate_miss(struct amd_space *space, uint64_t epoch, uint64_
 		    ? amd_guest_translate(e, state, iova, access, leaf, &fault)
 		    : amd_walk_translate(e->config.memory, state, iova, access, leaf, &fault))
 		goto refuse;
+	amd_leaf_apart(state, iova, leaf);
 	space_insert(space, epoch, removals, iova, leaf);
 	return 0;
 

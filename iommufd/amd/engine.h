@@ -68,12 +68,18 @@ struct amd_device_state {
 	unsigned guest_levels; /* of the v2 tables */
 	uint32_t pasid;	       /* whose GCR3 entry is taken */
 	bool has_pasid;	       /* the request has one: its address is sign-extended */
+
+	/* The exclusion range, whatever KIND: in [first, last] IOVA = GPA with full permission. */
+	bool excluded;
+	uint64_t excluded_first, excluded_last;
 };
 
-/* Whether STATE has tables for amd_iommu_engine_walk(). */
+/* Whether there is something for amd_iommu_engine_walk() to find out about STATE. */
 static inline bool amd_device_has_tables(const struct amd_device_state *state)
 {
-	return state->kind == AMD_TRANSLATION_V1 || state->kind == AMD_TRANSLATION_V2;
+	return state->kind == AMD_TRANSLATION_V1 || state->kind == AMD_TRANSLATION_V2 ||
+	       (state->excluded &&
+		(state->kind == AMD_TRANSLATION_BLOCKED || state->prot != (DMA_READ | DMA_WRITE)));
 }
 
 /*
@@ -204,7 +210,8 @@ void amd_iommu_engine_device_state(struct amd_iommu_engine *engine, uint16_t dev
  * over a host table, GPA and PROT are what both together say. Whoever mirrors a leaf uses it,
  * unseen from then on: where the unit keeps A and D bits they are set, D in all that can be
  * written. Left out is what a device could not use: leaves without any permission, malformed
- * entries, the interrupt window and the HyperTransport range. -EINVAL: STATE has no table.
+ * entries, the interrupt window and the HyperTransport range. -EINVAL: STATE has no table and no
+ * exclusion range.
  */
 int amd_iommu_engine_walk(struct amd_iommu_engine *engine, const struct amd_device_state *state,
 			  uint64_t iova, uint64_t last, uint64_t budget,

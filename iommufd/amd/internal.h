@@ -416,6 +416,12 @@ void amd_hold_ended(struct amd_iommu_engine *e);
 
 int amd_space_new(struct amd_iommu_engine *e, uint16_t devid, uint32_t pasid,
 		  struct dma_space **ds);
+static inline bool amd_excluded(const struct amd_device_state *state, uint64_t iova)
+{
+	return state->excluded && iova >= state->excluded_first && iova <= state->excluded_last;
+}
+/* LEAF, of which a part may lie in the exclusion range, for IOVA, which does not. */
+void amd_leaf_apart(const struct amd_device_state *state, uint64_t iova, struct amd_leaf *leaf);
 /* What FAULT needs beside its code and flags, of a request of SPACE for IOVA. */
 void amd_space_fault(const struct amd_space *space, uint16_t domain, uint64_t iova, unsigned access,
 		     struct amd_fault *fault);

@@ -229,21 +229,60 @@ static int guest_table_walk(struct leaf_walk *w, uint64_t table, unsigned level,
 	return 0;
 }
 
-static int state_walk(struct leaf_walk *w)
+/* What STATE's tables say, or what it allows without any, between FIRST and LAST. */
+static int tables_walk(struct leaf_walk *w)
 {
 	const struct amd_device_state *state = w->state;
 	struct amd_fault fault;
 	uint64_t root;
 
-	if (state->kind == AMD_TRANSLATION_V1)
+	switch (state->kind) {
+	case AMD_TRANSLATION_BLOCKED:
+		return 0;
+	case AMD_TRANSLATION_IDENTITY:
+		return leaf_add(w, w->first, w->last, w->first, 12, state->prot);
+	case AMD_TRANSLATION_V1:
 		return table_walk(w, state->root, state->mode, 0, state->prot);
+	case AMD_TRANSLATION_V2:
+		break;
+	}
 	if (amd_guest_root(w->e, state, &root, &fault))
 		return 0;
 	return guest_table_walk(w, root, state->guest_levels, 0, state->prot);
 }
 
+/* Before the exclusion range, the range itself, and behind it. */
+static int state_walk(struct leaf_walk *w)
+{
+	const struct amd_device_state *state = w->state;
+	const uint64_t first = w->first, last = w->last;
+	uint64_t from, to;
+	int ret = 0;
+
+	if (!state->excluded || state->excluded_first > last || state->excluded_last < first)
+		return tables_walk(w);
+	from = state->excluded_first > first ? state->excluded_first : first;
+	to = state->excluded_last < last ? state->excluded_last : last;
+	if (from > first) {
+		w->last = from - 1;
+		ret = tables_walk(w);
+	}
+	if (!ret)
+		ret = leaf_add(w, from, to, from, 12, DMA_READ | DMA_WRITE);
+	if (!ret && to < last) {
+		w->first = to + 1;
+		w->last = last;
+		ret = tables_walk(w);
+	}
+	return ret;
+}
+
 static bool state_valid(const struct amd_device_state *state)
 {
+	if (!amd_device_has_tables(state))
+		return false;
+	if (state->kind == AMD_TRANSLATION_BLOCKED || state->kind == AMD_TRANSLATION_IDENTITY)
+		return true;
 	if (state->kind == AMD_TRANSLATION_V1)
 		return state->mode >= 1 && state->mode <= AMD_LEVELS_MAX;
 	return state->kind == AMD_TRANSLATION_V2 && state->mode <= AMD_LEVELS_MAX &&

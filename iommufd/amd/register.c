@@ -40,7 +40,8 @@ static uint64_t ring_pointer_mask(const struct amd_iommu_engine *e, enum amd_reg
 	return pointer_mask(amd_reg(e, base));
 }
 
-static unsigned devtab_write(struct amd_iommu_engine *e, enum amd_reg reg, uint64_t value)
+/* What says where a device's memory is: the device table, and the exclusion range. */
+static unsigned translation_write(struct amd_iommu_engine *e, enum amd_reg reg, uint64_t value)
 {
 	amd_reg_store(e, reg, value);
 	/* A crash kernel moves the table with the unit enabled (reference 3.2). */
@@ -174,10 +175,7 @@ static unsigned ppr_tail_write(struct amd_iommu_engine *e, enum amd_reg reg, uin
 #define RING_RESET    FIELD_PREP(AMD_RING_LENGTH, AMD_RING_LOG2_MIN)
 #define XT_WRITABLE   (AMD_XT_DM | AMD_XT_DEST_LOW | AMD_XT_VECTOR | AMD_XT_DELIVERY | AMD_XT_DEST_HI)
 
-/*
- * The exclusion range is storage only: no system enables it, and what it means for a device with
- * its own IOTLB is not agreed upon. The PPR log is storage likewise without PPRSup, and never runs.
- */
+/* The PPR log is storage only, and never runs without PPRSup. */
 #define RO(at)                                                                                     \
 	{                                                                                          \
 		.offset = at                                                                       \
@@ -200,12 +198,12 @@ static unsigned ppr_tail_write(struct amd_iommu_engine *e, enum amd_reg reg, uin
 	[AMD_REG_DEVTAB + (n)] = {.offset = 0x0100 + 8 * ((n)-1),                                  \
 				  .writable = AMD_DEVTAB_BASE | AMD_DEVTAB_SEGMENT_SIZE(n),        \
 				  .efr = AMD_EFR_DEV_TBL_SEG,                                      \
-				  .write = devtab_write}
+				  .write = translation_write}
 
 static const struct amd_register registers[AMD_REGS] = {
 	[AMD_REG_DEVTAB] = {.offset = 0x0000,
 			    .writable = AMD_DEVTAB_BASE | AMD_DEVTAB_SIZE,
-			    .write = devtab_write},
+			    .write = translation_write},
 	SEGMENT(1),
 	SEGMENT(2),
 	SEGMENT(3),
@@ -219,8 +217,13 @@ static const struct amd_register registers[AMD_REGS] = {
 			     .writable = ~UINT64_C(0), /* control_write() knows the features */
 			     .reset = AMD_CONTROL_COHERENT,
 			     .write = control_write},
-	[AMD_REG_EXCL_BASE] = RW(0x0020, AMD_EXCLUSION_ADDR | AMD_EXCLUSION_FLAGS),
-	[AMD_REG_EXCL_LIMIT] = RW(0x0028, AMD_EXCLUSION_ADDR),
+	[AMD_REG_EXCL_BASE] = {.offset = 0x0020,
+			       .writable =
+				       AMD_EXCLUSION_ADDR | AMD_EXCLUSION_EN | AMD_EXCLUSION_ALLOW,
+			       .write = translation_write},
+	[AMD_REG_EXCL_LIMIT] = {.offset = 0x0028,
+				.writable = AMD_EXCLUSION_ADDR,
+				.write = translation_write},
 	[AMD_REG_EFR] = RO(0x0030),
 	[AMD_REG_PPR_BASE] = RING(0x0038, ppr_base_write),
 	[AMD_REG_XT_GENERAL] = RW(0x0170, XT_WRITABLE),

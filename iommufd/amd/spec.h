@@ -54,7 +54,8 @@
 #define AMD_CONTROL_GCR3_TRP_MODE  BIT(58)
 
 /* Exclusion range, 0020h, 0028h */
-#define AMD_EXCLUSION_FLAGS GENMASK(1, 0)
+#define AMD_EXCLUSION_EN    BIT(0)
+#define AMD_EXCLUSION_ALLOW BIT(1) /* for all devices; else for those with DTE.EX */
 #define AMD_EXCLUSION_ADDR  GENMASK(51, 12)
 
 /* Extended features, 0030h */
@@ -138,6 +139,7 @@
 #define AMD_DTE1_I	    BIT(32)
 #define AMD_DTE1_SE	    BIT(33)
 #define AMD_DTE1_SA	    BIT(34)
+#define AMD_DTE1_EX	    BIT(39)
 #define AMD_DTE1_GCR3_51_31 GENMASK(63, 43)
 /* I, SE, SA, IoCtl, Cache, SD, EX, SysMgt are GENMASK(41, 32); SATS is reserved. */
 #define AMD_DTE1_VALID (AMD_DTE1_DOMAIN | GENMASK(41, 32))

@@ -165,6 +165,15 @@ static inline void amd_op_dte(struct amd_fuzz *f, struct input *in)
 	dte_set(&f->u, devid, q[0], q[1], q[2], q[3]);
 }
 
+/* The exclusion range, for all devices or for those with EX, or off. */
+static inline void amd_op_exclude(struct amd_fuzz *f, struct input *in)
+{
+	const uint64_t first = amd_input_iova(in), how = input_u8(in);
+
+	reg_set(&f->u, R_EXCL_LIMIT, first + (how >> 2) * 4096);
+	reg_set(&f->u, R_EXCL_BASE, align_down(first, 4096) | (how & 3));
+}
+
 /* One command of those that a driver sends, without the doorbell. */
 static inline void amd_op_command(struct amd_fuzz *f, struct input *in)
 {

@@ -128,7 +128,7 @@ static void check(void)
 		int ret;
 
 		amd_iommu_engine_device_state(u->e, amd_devid[i], &state);
-		if (state.kind == AMD_TRANSLATION_BLOCKED)
+		if (state.kind == AMD_TRANSLATION_BLOCKED && !state.excluded)
 			require(m.ioas == BLOCKED, "a blocked device is in %u", m.ioas);
 		if (state.kind == AMD_TRANSLATION_IDENTITY && state.prot == RW)
 			require(m.ioas == BASE, "an untranslated device is in %u", m.ioas);
@@ -169,6 +169,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		case 6:
 			if (input_pick(&in, 8) == 0)
 				fail_map_at = map_calls + 1 + input_pick(&in, 4);
+			else
+				amd_op_exclude(&fuzz, &in);
 			break;
 		default: /* not too often: it reads every table */
 			if (!input_pick(&in, 4))

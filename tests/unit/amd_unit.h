@@ -27,22 +27,24 @@
 #define UNIT_BDF 0x0010
 #define DEV	 0x0108 /* 01:01.0 */
 
-#define R_DEVTAB   0x0
-#define R_CMD_BASE 0x8
-#define R_EVT_BASE 0x10
-#define R_CONTROL  0x18
-#define R_EFR	   0x30
-#define R_PPR_BASE 0x38
-#define R_XT	   0x170
-#define R_XT_PPR   0x178
-#define R_EFR2	   0x1a0
-#define R_CMD_HEAD 0x2000
-#define R_CMD_TAIL 0x2008
-#define R_EVT_HEAD 0x2010
-#define R_EVT_TAIL 0x2018
-#define R_STATUS   0x2020
-#define R_PPR_HEAD 0x2030
-#define R_PPR_TAIL 0x2038
+#define R_DEVTAB     0x0
+#define R_CMD_BASE   0x8
+#define R_EVT_BASE   0x10
+#define R_CONTROL    0x18
+#define R_EXCL_BASE  0x20
+#define R_EXCL_LIMIT 0x28
+#define R_EFR	     0x30
+#define R_PPR_BASE   0x38
+#define R_XT	     0x170
+#define R_XT_PPR     0x178
+#define R_EFR2	     0x1a0
+#define R_CMD_HEAD   0x2000
+#define R_CMD_TAIL   0x2008
+#define R_EVT_HEAD   0x2010
+#define R_EVT_TAIL   0x2018
+#define R_STATUS     0x2020
+#define R_PPR_HEAD   0x2030
+#define R_PPR_TAIL   0x2038
 
 #define C_IOMMU	  BIT(0)
 #define C_EVT	  BIT(2)

@@ -316,6 +316,11 @@ Test(amd_ats, translate)
 	pte_set(&u, host, 1, IOVA, PAGE | RW_BITS | PR);
 	expect_translation(&d, "v1, DTE.IW=0", NO_PASID, IOVA, rw, PAGE, 0x1000, DMA_READ);
 	expect_translation(&d, "v1, not there", NO_PASID, 0, rw, 0, 0x1000, 0);
+	dte_set(&u, DEV, V | TV | IR | MODE(1) | host, DOM | DTE_I | BIT(39), 0, 0);
+	reg_set(&u, R_EXCL_LIMIT, 0x9000);
+	reg_set(&u, R_EXCL_BASE, 0x9000 | 1);
+	expect_translation(&d, "excluded", NO_PASID, 0x9000, rw, 0x9000, 0x1000, rw);
+	expect_translation(&d, "beside it", NO_PASID, IOVA, rw, PAGE, 0x1000, DMA_READ);
 	cr_assert_eq(events(&u), 0);
 	ats_end(&u, &d);
 }

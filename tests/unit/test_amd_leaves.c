@@ -184,3 +184,62 @@ Test(amd_leaves, hostile)
 	cr_assert_eq(v.count, 0);
 	unit_free(&u);
 }
+
+/* The exclusion range lies over whatever else is said of the addresses in it. */
+Test(amd_leaves, exclusion_range)
+{
+	struct unit u;
+	struct amd_device_state state = start(&u, 3);
+	uint64_t table = tables_down(&u, state.root, 3, 2, 0);
+	struct visits v = {0};
+
+	pte_set(&u, table, 2, 0x200000, 0x600000 | RW_BITS | 1);
+	state.excluded = true;
+	state.excluded_first = 0x280000;
+	state.excluded_last = 0x2fffff;
+	cr_assert_eq(amd_iommu_engine_walk(u.e, &state, 0, ~0ull, 10000, record, &v), 0);
+	cr_assert_eq(v.count, 3);
+	expect_visit(&v, 0, 0x200000, 0x600000, 0x80000, RW);
+	expect_visit(&v, 1, 0x280000, 0x280000, 0x80000, RW);
+	expect_visit(&v, 2, 0x300000, 0x700000, 0x100000, RW);
+
+	v.count = 0;
+	cr_assert_eq(amd_iommu_engine_walk(u.e, &state, 0x2ff000, 0x300fff, 10000, record, &v), 0);
+	cr_assert_eq(v.count, 2, "clipped");
+	expect_visit(&v, 0, 0x2ff000, 0x2ff000, 0x1000, RW);
+	expect_visit(&v, 1, 0x300000, 0x700000, 0x1000, RW);
+
+	v.count = 0;
+	cr_assert_eq(amd_iommu_engine_walk(u.e, &state, 0, 0x27ffff, 10000, record, &v), 0);
+	cr_assert_eq(v.count, 1, "elsewhere");
+
+	v.count = 0;
+	state.kind = AMD_TRANSLATION_BLOCKED;
+	state.prot = 0;
+	cr_assert_eq(amd_iommu_engine_walk(u.e, &state, 0, ~0ull, 10000, record, &v), 0);
+	cr_assert_eq(v.count, 1, "blocked");
+	expect_visit(&v, 0, 0x280000, 0x280000, 0x80000, RW);
+
+	v.count = 0;
+	state.kind = AMD_TRANSLATION_IDENTITY;
+	state.prot = DMA_READ;
+	cr_assert_eq(amd_iommu_engine_walk(u.e, &state, 0, 0xffffff, 10000, record, &v), 0);
+	cr_assert_eq(v.count, 3, "identity");
+	expect_visit(&v, 0, 0, 0, 0x280000, DMA_READ);
+	expect_visit(&v, 1, 0x280000, 0x280000, 0x80000, RW);
+	expect_visit(&v, 2, 0x300000, 0x300000, 0xd00000, DMA_READ);
+
+	/* The interrupt window stays closed. */
+	v.count = 0;
+	state.kind = AMD_TRANSLATION_BLOCKED;
+	state.excluded_first = 0xfed00000;
+	state.excluded_last = 0xfeffffff;
+	cr_assert_eq(amd_iommu_engine_walk(u.e, &state, 0, ~0ull, 10000, record, &v), 0);
+	cr_assert_eq(v.count, 2);
+	expect_visit(&v, 0, 0xfed00000, 0xfed00000, 0x100000, RW);
+	expect_visit(&v, 1, 0xfef00000, 0xfef00000, 0x100000, RW);
+
+	state.excluded = false;
+	cr_assert_eq(amd_iommu_engine_walk(u.e, &state, 0, ~0ull, 10000, record, &v), -EINVAL);
+	unit_free(&u);
+}

@@ -549,3 +549,24 @@ Test(amd_translation, enable_and_disable)
 	amd_iommu_dma_space_free(ds);
 	unit_free(&u);
 }
+
+/* A page that the exclusion range cuts, and whose offsets have more than 32 bits. */
+Test(amd_translation, exclusion_in_a_huge_page)
+{
+	struct dma_space *ds;
+	struct unit u;
+
+	ds = tables_start(&u, 3);
+	dte_set(&u, DEV, V | TV | RW_BITS | 3 << 9 | TABLES, DOM | BIT(39), 0, 0);
+	/* 8 GiB from 0, in each entry of 1 GiB. */
+	for (unsigned i = 0; i < 8; i++)
+		pte_set(&u, TABLES, 3, (uint64_t)i << 30, 0x0fffff000 | 7 << 9 | RW_BITS | PR);
+	inv_devtab(&u, DEV);
+	reg_set(&u, R_EXCL_LIMIT, 0x3000);
+	reg_set(&u, R_EXCL_BASE, 0x3000 | 1);
+	expect_gpa(&u, ds, "far behind it", HIGH_BASE + 0x5008, DMA_WRITE, HIGH_BASE + 0x5008);
+	expect_gpa(&u, ds, "again, cached", HIGH_BASE + 0x5010, DMA_READ, HIGH_BASE + 0x5010);
+	expect_gpa(&u, ds, "in it", 0x3008, DMA_WRITE, 0x3008);
+	amd_iommu_dma_space_free(ds);
+	unit_free(&u);
+}

@@ -256,6 +256,29 @@ Test(vfio_shadow, identity_with_permissions)
 	cr_assert_eq(move(0, (struct amd_device_state){.kind = AMD_TRANSLATION_IDENTITY}), BLOCKED);
 }
 
+/* A blocked device has the range and nothing else; one that moves is another mirror. */
+Test(vfio_shadow, exclusion_range)
+{
+	struct amd_device_state state = {.kind = AMD_TRANSLATION_BLOCKED,
+					 .excluded = true,
+					 .excluded_first = 0x10000,
+					 .excluded_last = 0x10fff};
+	uint32_t ioas, moved;
+
+	leaf(0x10000, 0x10000, PAGE, RW); /* as the engine would say it */
+	ioas = move(0, state);
+	cr_assert_gt(ioas, BLOCKED);
+	expect_mirror(ioas);
+	cr_assert_eq(space[ioas].count, 1);
+	expect(ioas, 0x10000, 0x10000, RW);
+	state.excluded_last = 0x11fff;
+	moved = move(1, state);
+	cr_assert_neq(moved, ioas);
+	cr_assert_gt(moved, BLOCKED);
+	state.excluded = false;
+	cr_assert_eq(move(1, state), BLOCKED);
+}
+
 Test(vfio_shadow, the_dte_limits_the_leaves)
 {
 	struct amd_device_state state = v1(9, 0x5000);

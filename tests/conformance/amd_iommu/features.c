@@ -43,6 +43,13 @@
 #define ENTRY_GA(n)                                                                                \
 	ST(IRT + (n)*16, IRTE_EN | IRTE_DEST(3)), ST(IRT + (n)*16 + 8, IRTE128_VEC(0x61))
 
+#define EXCLUDE(base, flags, limit) WR(R_EXCL_LIMIT, limit), WR(R_EXCL_BASE, (base) | (flags))
+#define EX			    BIT(39) /* DTE word 1 */
+#define EX_EN			    BIT(0)
+#define EX_ALLOW		    BIT(1)
+#define BLOCKED(devid, ex)	    DTE(devid, DTE_VALID, DOM | (ex), 0, 0)
+#define FAULT(devid, iova)	    EVENT(EV_FAULT(devid, DOM, F_PR | F_PE), iova)
+
 static const struct conformance_case cases[] = {
 	SEGMENT_FIELDS(1, 0xff),
 	SEGMENT_FIELDS(2, 0x7f),
@@ -155,6 +162,51 @@ static const struct conformance_case cases[] = {
 	CASE_OF(BASIC, INT_2048, "int2048.mode_kept", "3.3", 33, "a mode that is none is rejected",
 		WR(R_CONTROL, C_REMAP_2048), WR(R_CONTROL, C_REMAP_2048 << 1),
 		RD_BITS(R_CONTROL, C_REMAP_2048 * 3, C_REMAP_2048)),
+
+	CASE("exclusion.allow", "7.2", 0, "Allow: the range passes for all devices",
+	     BLOCKED(DEV, 0), BLOCKED(DEV2, 0), UP(0), EXCLUDE(PAGE_A, EX_EN | EX_ALLOW, PAGE_A),
+	     MAP(DEV, PAGE_A, 0x1000, RW, PAGE_A), MAP(DEV2, PAGE_A + 8, 8, RW, PAGE_A + 8),
+	     REFUSED(DEV, PAGE_A + 0x1000, 8, R), FAULT(DEV, PAGE_A + 0x1000),
+	     REFUSED(DEV, PAGE_A - 8, 8, R), FAULT(DEV, PAGE_A - 8)),
+	CASE("exclusion.dte", "4.1", 0, "EX: for that device alone", BLOCKED(DEV, EX),
+	     BLOCKED(DEV2, 0), UP(0), EXCLUDE(PAGE_A, EX_EN, PAGE_B),
+	     MAP(DEV, PAGE_A, 0x2000, RW, PAGE_A), REFUSED(DEV2, PAGE_A, 8, R),
+	     FAULT(DEV2, PAGE_A)),
+	CASE("exclusion.off", "3.2", 0, "without ExEn neither Allow nor EX says anything",
+	     BLOCKED(DEV, EX), UP(0), EXCLUDE(PAGE_A, EX_ALLOW, PAGE_B), REFUSED(DEV, PAGE_A, 8, R),
+	     FAULT(DEV, PAGE_A)),
+	CASE("exclusion.empty", "3.2", 0, "a limit below the base excludes nothing",
+	     BLOCKED(DEV, EX), UP(0), EXCLUDE(PAGE_B, EX_EN | EX_ALLOW, PAGE_A),
+	     REFUSED(DEV, PAGE_B, 8, R), FAULT(DEV, PAGE_B), REFUSED(DEV, PAGE_A, 8, R),
+	     FAULT(DEV, PAGE_A)),
+	CASE("exclusion.illegal", "7.2", 0, "an illegal entry is one in the range too",
+	     DTE(DEV, DTE_VALID | BIT(2), EX, 0, 0), UP(0), EXCLUDE(PAGE_A, EX_EN, PAGE_A),
+	     REFUSED(DEV, PAGE_A, 8, R), EVENT(EV_DTE(DEV, F_RZ), PAGE_A)),
+	CASE("exclusion.untranslated", "7.2", 0, "the range is not looked up in tables",
+	     DTE(DEV, V1(3, EX)), BUILD(3, IOVA, 1, PTE(PAGE_A)),
+	     BUILD(3, IOVA + 0x1000, 1, PTE(PAGE_C)), UP(0), EXCLUDE(IOVA, EX_EN, IOVA),
+	     REFUSED(DEV, IOVA, 8, R), /* an address without memory behind it */
+	     MAP(DEV, IOVA + 0x1000, 8, RW, PAGE_C)),
+	CASE("exclusion.large_page", "7.2", 0, "in the middle of a large page",
+	     DTE(DEV, DTE_VALID | DTE_RW | DTE_MODE(3) | TABLE(3), DOM | EX, 0, 0),
+	     BUILD(3, UINT64_C(0x600000), 2, PTE(UINT64_C(0x400000))), UP(0),
+	     MAP(DEV, PAGE_A, 8, RW, PAGE_A - 0x200000), EXCLUDE(PAGE_A, EX_EN, PAGE_A),
+	     MAP(DEV, PAGE_A - 8, 8, RW, PAGE_A - 0x200008), MAP(DEV, PAGE_A, 8, RW, PAGE_A),
+	     MAP(DEV, PAGE_A + 0x1000, 8, RW, PAGE_A - 0x1ff000),
+	     MAP2(DEV, PAGE_A - 8, 16, RW, PAGE_A - 0x200008, PAGE_A),
+	     MAP(DEV, PAGE_A, 8, RW, PAGE_A)),
+	CASE("exclusion.live", "3.2", 0, "it comes and goes with the unit running",
+	     BLOCKED(DEV, EX), UP(0), REFUSED(DEV, PAGE_A, 8, R), FAULT(DEV, PAGE_A),
+	     EXCLUDE(PAGE_A, EX_EN, PAGE_A), MAP(DEV, PAGE_A, 8, RW, PAGE_A), MARK(DEV),
+	     WR(R_EXCL_BASE, 0), STALE(DEV), REFUSED(DEV, PAGE_A, 8, R), FAULT(DEV, PAGE_A)),
+	CASE("exclusion.window", "7.1", 0, "the interrupt window stays what it is",
+	     BLOCKED(DEV, EX), UP(0), EXCLUDE(MSI, EX_EN, MSI + 0xff000), REFUSED(DEV, MSI, 8, R),
+	     EVENT(EV_REQUEST(DEV, 0), MSI)),
+	CASE_OF(UINT64_C(0x0017002f000058dc), 8, "exclusion.pasid", "7.2", 0,
+		"addresses with PASID are of another space", BLOCKED(DEV, EX), UP(C_GT_EN),
+		EXCLUDE(PAGE_A, EX_EN | EX_ALLOW, PAGE_A),
+		REFUSED(WITH_PASID(DEV, 1), PAGE_A, 8, R),
+		EVENT(EV_GUEST(2, DEV, 1, F_PR | F_PE), PAGE_A)),
 
 	/* Posted interrupts and the GA log are not offered. */
 	CASE("posted.entry", "7.6", 111, "a guest-mode entry is refused, whatever else it says",
