@@ -3,8 +3,7 @@
  * A virtio block device: registers in any order and width, requests of any form. Whatever was done,
  * a driver that resets it can use it.
  */
-#include "tests/fuzz/fuzz.h"
-#include "tests/unit/virtio_driver.h"
+#include "tests/fuzz/virtio_fuzz.h"
 
 #define SECTORS 16u
 #define HEADER	(DATA + 0x0)
@@ -43,22 +42,6 @@ static void start(unsigned how)
 	config.fd = dup(disk);
 	require(!virtio_blk_new(&env, &config, &blk));
 	vp = container_of(published, struct virtio_pci, fn);
-}
-
-static void op_register(struct input *in)
-{
-	static const uint16_t places[] = {0x00, 0x04, 0x08, 0x0c, 0x10, 0x14, 0x16,   0x18,
-					  0x1a, 0x1c, 0x20, 0x24, 0x28, 0x30, 0x1000, 0x3000};
-	const unsigned how = input_u8(in);
-	unsigned width = 1u << (how >> 4 & 3);
-	uint64_t offset = places[how & 15];
-
-	if (how & 0x80)
-		offset = input_u16(in) & (VIRTIO_BAR_SIZE - 1);
-	if (offset + width > VIRTIO_BAR_SIZE)
-		return;
-	wr(offset, width, input_number(in, width));
-	require(!(rd(offset, width) & ~width_mask(width)));
 }
 
 /* A request as drivers make it, or with something wrong. */
@@ -122,7 +105,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		switch (input_pick(&in, 8)) {
 		case 0:
 		case 1:
-			op_register(&in);
+			virtio_op_register(&in);
 			break;
 		case 2:
 		case 3:
