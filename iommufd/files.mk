@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 obj-y += amd/ats.o
 obj-y += amd/command.o
+obj-y += amd/counters.o
 obj-y += amd/devtab.o
 obj-y += amd/dma.o
 obj-y += amd/engine.o
@@ -12,6 +13,7 @@ obj-y += amd/iotlb.o
 obj-y += amd/leaves.o
 obj-y += amd/register.o
 obj-y += amd/state.o
+obj-y += amd/tell.o
 obj-y += amd/walk.o
 obj-y += iommufd.o kernel.o probe.o
 obj-y += soft.o soft_device.o soft_dirty.o soft_eventq.o soft_hwpt.o soft_ioas.o soft_iova.o

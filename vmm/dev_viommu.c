@@ -6,6 +6,7 @@
  * function at 00:14.0 (drivers/iommu/amd/init.c, check_ioapic_information()), so there is one.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,6 +27,7 @@ struct viommu {
 	struct msi_sink *own; /* of its MSI capability, never remapped */
 	struct machine *machine;
 	unsigned segment;
+	char id[16]; /* viommu0... */
 	struct amd_iommu_listener listener;
 	struct event_work ring;	      /* the rest of a long command ring */
 	struct event_work timer_work; /* arms the timer, on the loop's thread */
@@ -234,6 +236,7 @@ static int viommu_new(struct machine *m, unsigned segment, struct viommu *viommu
 
 	viommu->machine = m;
 	viommu->segment = segment;
+	snprintf(viommu->id, sizeof(viommu->id), "viommu%u", segment % MACHINE_SEGMENTS_MAX);
 	viommu->ring.run = run_ring;
 	viommu->timer_work.run = arm_timer;
 	viommu->timer.expired = timer_expired;
@@ -250,6 +253,7 @@ static int viommu_new(struct machine *m, unsigned segment, struct viommu *viommu
 		rc = add_southbridge(m, viommu);
 	if (rc)
 		return rc;
+	amd_iommu_engine_set_segment(viommu->engine, segment);
 	amd_iommu_engine_set_interrupts(viommu->engine, viommu, own_msi, own_message);
 	amd_iommu_engine_set_worker(viommu->engine, viommu, kick_ring);
 	amd_iommu_engine_set_timer(viommu->engine, viommu, arm);
@@ -309,64 +313,86 @@ static int viommu_create(struct machine *m)
 	return 0;
 }
 
-/* In the order in which they are printed. */
-struct totals {
-	struct amd_viommu_stats front;
-	uint64_t set, get;
-	struct amd_iommu_stats engine;
+static const char *const command_metric[AMD_COMMAND_OPCODES] = {
+	[1] = "viommu.command.completion_wait",
+	[2] = "viommu.command.invalidate_devtab_entry",
+	[3] = "viommu.command.invalidate_iommu_pages",
+	[4] = "viommu.command.invalidate_iotlb_pages",
+	[5] = "viommu.command.invalidate_interrupt_table",
+	[6] = "viommu.command.prefetch_iommu_pages",
+	[7] = "viommu.command.complete_ppr_request",
+	[8] = "viommu.command.invalidate_iommu_all",
 };
 
-static void print_totals(const struct totals *t, struct metrics *out)
+static void unit_stats(const struct viommu *viommu, struct metrics *out)
 {
-	metric_counter(out, "viommu.register_reads", NULL, t->front.reads);
-	metric_counter(out, "viommu.register_writes", NULL, t->front.writes);
-	metric_counter(out, "viommu.writes_forwarded", NULL, t->front.forwarded);
-	metric_counter(out, "viommu.command_set", NULL, t->set);
-	metric_counter(out, "viommu.command_get", NULL, t->get);
-	metric_counter(out, "viommu.commands", NULL, t->engine.commands);
-	metric_counter(out, "viommu.invalidations", NULL, t->engine.invalidations);
-	metric_counter(out, "viommu.completion_waits", NULL, t->engine.completion_waits);
-	metric_counter(out, "viommu.completion_waits_rested", NULL, t->engine.rests);
-	metric_counter(out, "viommu.events", NULL, t->engine.events);
-	metric_counter(out, "viommu.atc_invalidations", NULL, t->engine.atc_invalidations);
-	metric_counter(out, "viommu.atc_timeouts", NULL, t->engine.atc_timeouts);
-	metric_counter(out, "viommu.page_requests", NULL, t->engine.page_requests);
-	metric_counter(out, "viommu.page_requests_refused", NULL, t->engine.page_requests_refused);
-	metric_counter(out, "viommu.page_responses", NULL, t->engine.page_responses);
-	metric_counter(out, "viommu.translations", NULL, t->engine.translations);
-	metric_counter(out, "viommu.iotlb_hits", NULL, t->engine.iotlb_hits);
-	metric_counter(out, "viommu.walks", NULL, t->engine.walks);
-	metric_counter(out, "viommu.faults", NULL, t->engine.faults);
-	metric_counter(out, "viommu.remaps", NULL, t->engine.remaps);
+	const char *id = viommu->id;
+	struct amd_viommu_stats front;
+	struct amd_iommu_stats engine;
+	uint64_t set, get;
+
+	amd_viommu_stats(viommu->front, &front);
+	iommufd_viommu_command_count(viommu->ctx, &set, &get);
+	amd_iommu_engine_stats(viommu->engine, &engine);
+	metric_counter(out, "viommu.register_reads", id, front.reads);
+	metric_counter(out, "viommu.register_writes", id, front.writes);
+	metric_counter(out, "viommu.writes_forwarded", id, front.forwarded);
+	metric_counter(out, "viommu.command_set", id, set);
+	metric_counter(out, "viommu.command_get", id, get);
+	metric_counter(out, "viommu.commands", id, engine.commands);
+	for (unsigned i = 0; i < AMD_COMMAND_OPCODES; i++)
+		if (command_metric[i])
+			metric_counter(out, command_metric[i], id, engine.command[i]);
+	metric_counter(out, "viommu.command_errors", id, engine.command_errors);
+	metric_counter(out, "viommu.invalidations", id, engine.invalidations);
+	metric_counter(out, "viommu.completion_waits", id, engine.completion_waits);
+	metric_counter(out, "viommu.completion_waits_rested", id, engine.rests);
+	metric_counter(out, "viommu.events", id, engine.events);
+	metric_counter(out, "viommu.events_lost", id, engine.events_lost);
+	metric_counter(out, "viommu.atc_invalidations", id, engine.atc_invalidations);
+	metric_counter(out, "viommu.atc_timeouts", id, engine.atc_timeouts);
+	metric_counter(out, "viommu.page_requests", id, engine.page_requests);
+	metric_counter(out, "viommu.page_requests_refused", id, engine.page_requests_refused);
+	metric_counter(out, "viommu.page_responses", id, engine.page_responses);
+	metric_counter(out, "viommu.translations", id, engine.translations);
+	metric_counter(out, "viommu.iotlb_hits", id, engine.iotlb_hits);
+	metric_counter(out, "viommu.walks", id, engine.walks);
+	metric_counter(out, "viommu.faults", id, engine.faults);
+	metric_counter(out, "viommu.remaps", id, engine.remaps);
 }
 
-_Static_assert(sizeof(struct totals) % sizeof(uint64_t) == 0, "counters and nothing else");
-
-static void unit_totals(const struct viommu *viommu, struct totals *t)
+static void requester_stats(const struct viommu *viommu, uint16_t devid, const char *id,
+			    struct metrics *out)
 {
-	amd_viommu_stats(viommu->front, &t->front);
-	iommufd_viommu_command_count(viommu->ctx, &t->set, &t->get);
-	amd_iommu_engine_stats(viommu->engine, &t->engine);
+	struct amd_iommu_device_stats s;
+
+	amd_iommu_engine_device_stats(viommu->engine, devid, &s);
+	metric_counter(out, "viommu.device.hits", id, s.hits);
+	metric_counter(out, "viommu.device.misses", id, s.misses);
+	metric_counter(out, "viommu.device.walks", id, s.walks);
+	metric_counter(out, "viommu.device.faults", id, s.faults);
+	metric_counter(out, "viommu.device.events", id, s.events);
+	metric_counter(out, "viommu.device.remaps", id, s.remaps);
+	metric_counter(out, "viommu.device.remaps_refused", id, s.refusals);
+	metric_counter(out, "viommu.device.invalidations", id, s.invalidations);
 }
 
 static void viommu_stats(struct machine *m, struct metrics *out)
 {
 	const struct viommus *viommus = m->private[VIOMMU_ORDER];
-	uint64_t sum[sizeof(struct totals) / sizeof(uint64_t)] = {0}, one[ARRAY_SIZE(sum)];
-	struct totals t;
 
 	if (!viommus)
 		return;
 	for (unsigned i = 0; i < m->config->segments; i++) {
-		if (!viommus->of[i])
-			continue;
-		unit_totals(viommus->of[i], &t);
-		memcpy(one, &t, sizeof(one));
-		for (size_t n = 0; n < ARRAY_SIZE(sum); n++)
-			sum[n] += one[n];
+		if (viommus->of[i])
+			unit_stats(viommus->of[i], out);
 	}
-	memcpy(&t, sum, sizeof(t));
-	print_totals(&t, out);
+	if (viommus->of[0])
+		requester_stats(viommus->of[0], MACHINE_IOAPIC_DEVID, "ioapic", out);
+	for (const struct machine_device *dev = m->devices; dev; dev = dev->next) {
+		if (dev->iommu)
+			requester_stats(viommus->of[dev->segment], dev->devfn, dev->id, out);
+	}
 }
 
 static const struct device_class viommu_class = {

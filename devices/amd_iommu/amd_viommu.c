@@ -82,6 +82,7 @@ int amd_viommu_new(const struct amd_viommu_config *config, struct amd_viommu **o
 	viommu->mmio = config->mmio;
 	viommu->base = config->window;
 	viommu_window_init(&viommu->window, config->port);
+	viommu->window.segment = pci_root_windows(config->root)->segment;
 	pci_function_init(&viommu->function, "vIOMMU", &viommu_function_ops, &id);
 	viommu->function.sink = config->sink;
 	rc = add_capability(viommu, config->np_cache);

@@ -24,6 +24,8 @@ struct viommu_window {
 	pthread_mutex_t write_lock;
 	_Atomic uint64_t shadow[VIOMMU_SHADOWS_MAX];
 	_Atomic uint64_t reads, writes, forwarded, ignored;
+	_Atomic uint64_t told[2]; /* errors that the log has been told of */
+	unsigned segment;	  /* for messages */
 };
 
 struct amd_viommu {

@@ -4,6 +4,7 @@
  * 8 bytes, aligned, are merged into its 64 bits, all others read 0 and write nothing.
  */
 #include <errno.h>
+#include <string.h>
 
 #include "devices/amd_iommu/internal.h"
 #include "postern/log.h"
@@ -321,18 +322,39 @@ static const struct reg *find(const struct viommu_window *window, uint64_t offse
 	return NULL;
 }
 
+/* What a guest does wrong is said once a kind and register: a bit each of told[]. */
+enum { TOLD_REFUSED, TOLD_NOT_TAKEN };
+enum { TOLD_ACCESS = 62, TOLD_NOTHING = 63 };
+
+_Static_assert(ARRAY_SIZE(reg_table) <= (size_t)TOLD_ACCESS, "a bit for each register");
+
+static bool first_time(struct viommu_window *window, unsigned kind, unsigned bit)
+{
+	_Atomic uint64_t *told = &window->told[kind];
+
+	return !(atomic_load_explicit(told, memory_order_relaxed) & BIT(bit)) &&
+	       !(atomic_fetch_or_explicit(told, BIT(bit), memory_order_relaxed) & BIT(bit));
+}
+
+static unsigned reg_bit(const struct reg *reg)
+{
+	return (unsigned)(reg - reg_table);
+}
+
 static _Atomic uint64_t *shadow_of(struct viommu_window *window, const struct reg *reg)
 {
 	return &window->shadow[reg - reg_table];
 }
 
 /* The register at OFFSET, and which of its bits an access of WIDTH there covers. */
-static const struct reg *decode(const struct viommu_window *window, uint64_t offset, unsigned width,
+static const struct reg *decode(struct viommu_window *window, uint64_t offset, unsigned width,
 				unsigned *shift)
 {
 	if ((width != 4 && width != 8) || !is_aligned(offset, width)) {
-		log_guest("vIOMMU register access of %u bytes at %#llx is not an aligned 4 or 8",
-			  width, (unsigned long long)offset);
+		if (first_time(window, TOLD_REFUSED, TOLD_ACCESS))
+			log_info("guest: vIOMMU of segment %u: register access of %u bytes at "
+				 "%#llx is not an aligned 4 or 8",
+				 window->segment, width, (unsigned long long)offset);
 		return NULL;
 	}
 	*shift = 8 * (unsigned)(offset & 7);
@@ -398,10 +420,25 @@ static int forward(struct viommu_window *window, const struct reg *reg, uint64_t
 	rc = reg->forward(window->port, reg, value);
 	if (rc) {
 		count(&window->ignored);
-		log_guest("vIOMMU %s: value %#llx was refused (%d)", reg->name,
-			  (unsigned long long)value, rc);
+		if (first_time(window, TOLD_REFUSED, reg_bit(reg)))
+			log_info("guest: vIOMMU of segment %u: register %04xh (%s): value %#llx is "
+				 "refused: %s",
+				 window->segment, reg->offset, reg->name, (unsigned long long)value,
+				 strerror(-rc));
 	}
 	return rc;
+}
+
+/* ACTUAL, after a word to the log where the unit did not take what was to be WRITTEN. */
+static uint64_t taken(struct viommu_window *window, const struct reg *reg, uint64_t written,
+		      uint64_t actual)
+{
+	if (actual != written && first_time(window, TOLD_NOT_TAKEN, reg_bit(reg)))
+		log_info("guest: vIOMMU of segment %u: register %04xh (%s): %#llx is not taken as "
+			 "it is: the register holds %#llx",
+			 window->segment, reg->offset, reg->name, (unsigned long long)written,
+			 (unsigned long long)actual);
+	return actual;
 }
 
 static void write_shadowed(struct viommu_window *window, const struct reg *reg, uint64_t mask,
@@ -421,7 +458,7 @@ static void write_shadowed(struct viommu_window *window, const struct reg *reg, 
 			goto out;
 		if (port->ops->register_read &&
 		    !port->ops->register_read(port, reg->offset, &actual))
-			merged = actual & reg->writable;
+			merged = taken(window, reg, merged, actual & reg->writable);
 	}
 	atomic_store_explicit(shadow, merged, memory_order_release);
 out:
@@ -438,14 +475,20 @@ static void window_write(void *opaque, uint64_t offset, unsigned width, uint64_t
 	count(&window->writes);
 	reg = decode(window, offset, width, &shift);
 	mask = reg ? (width_mask(width) << shift) & reg->writable : 0;
-	if (!mask)
+	if (!mask) {
 		count(&window->ignored);
-	else if (reg->policy == MIRROR)
+		if (first_time(window, TOLD_REFUSED, TOLD_NOTHING))
+			log_info("guest: vIOMMU of segment %u: write of %#llx at %#llx: there is "
+				 "no such register, or nothing in it can be written",
+				 window->segment, (unsigned long long)value,
+				 (unsigned long long)offset);
+	} else if (reg->policy == MIRROR) {
 		mirror_write(window, reg, mask, value << shift);
-	else if (reg->policy == VF_PAGE)
+	} else if (reg->policy == VF_PAGE) {
 		forward(window, reg, value << shift & mask);
-	else
+	} else {
 		write_shadowed(window, reg, mask, value << shift);
+	}
 }
 
 const struct bus_ops viommu_window_ops = {

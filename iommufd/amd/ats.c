@@ -107,9 +107,11 @@ static uint64_t time_out_ns(const struct amd_iommu_engine *e)
 
 static void time_out_log(struct amd_iommu_engine *e, uint16_t devid, uint64_t command)
 {
+	const struct amd_fault fault = {.code = AMD_IOTLB_INV_TIMEOUT, .address = command};
+
 	amd_count(&e->counters.atc_timeouts);
-	amd_event_log(e, devid,
-		      &(struct amd_fault){.code = AMD_IOTLB_INV_TIMEOUT, .address = command});
+	amd_tell_fault(e, devid, &fault);
+	amd_event_log(e, devid, &fault);
 }
 
 void amd_ats_expire(struct amd_iommu_engine *e)
@@ -242,7 +244,8 @@ static int refuse(const struct amd_space *space, uint64_t address, unsigned type
 	};
 
 	amd_space_fault(space, 0, address, 0, &fault);
-	amd_count(&space->e->counters.faults);
+	amd_count(&space->counters->faults);
+	amd_tell_fault(space->e, space->devid, &fault);
 	amd_event_log(space->e, space->devid, &fault);
 	return -EFAULT;
 }
@@ -253,7 +256,8 @@ static int report(const struct amd_space *space, const struct amd_device_state *
 {
 	amd_space_fault(space, state->domain, iova, 0, fault);
 	fault->flags |= AMD_EVENT_TR;
-	amd_count(&space->e->counters.faults);
+	amd_count(&space->counters->faults);
+	amd_tell_fault(space->e, space->devid, fault);
 	amd_event_log(space->e, space->devid, fault);
 	return -EFAULT;
 }
@@ -266,7 +270,7 @@ static int translate_for(const struct amd_space *space, const struct amd_device_
 	struct amd_leaf leaf;
 	int ret;
 
-	amd_count(&space->e->counters.walks);
+	amd_count(&space->counters->walks);
 	ret = state->kind == AMD_TRANSLATION_V2
 		      ? amd_guest_translate(space->e, state, iova, access, &leaf, &fault)
 		      : amd_walk_translate(space->e->config.memory, state, iova, access, &leaf,
@@ -392,6 +396,9 @@ static int ats_page_request(struct dma_space *ds, const struct dma_page_request 
 	    (entry.fault.code && entry.fault.code != AMD_IO_PAGE_FAULT) ||
 	    (tagged && entry.state.kind != AMD_TRANSLATION_V2)) {
 		*response = DMA_PRG_INVALID;
+		amd_tell_fault(e, space->devid,
+			       &(struct amd_fault){.code = AMD_INVALID_PPR_REQUEST,
+						   .address = request->iova});
 		amd_event_log_words(e,
 				    FIELD_PREP(AMD_EVENT_CODE, AMD_INVALID_PPR_REQUEST) | word |
 					    AMD_INVALID_PPR_RX | (tagged ? AMD_INVALID_PPR_GN : 0),

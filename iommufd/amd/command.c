@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The command buffer (reference section 5). */
 #include <errno.h>
+#include <string.h>
 #include <time.h>
 
 #include "iommufd/amd/internal.h"
@@ -50,11 +51,21 @@ static int completion_wait(struct amd_iommu_engine *e, const struct amd_command 
 	return 0;
 }
 
+static void count_device_invalidation(struct amd_iommu_engine *e, const struct amd_command *command)
+{
+	struct amd_device_counters *counters =
+		amd_device_counters_find(e, FIELD_GET(AMD_COMMAND_DEVID, command->word[0]));
+
+	amd_count(&e->counters.invalidations);
+	if (counters)
+		amd_count(&counters->invalidations);
+}
+
 static int invalidate_devtab_entry(struct amd_iommu_engine *e, const struct amd_command *command,
 				   struct amd_fault *fault)
 {
 	(void)fault;
-	amd_count(&e->counters.invalidations);
+	count_device_invalidation(e, command);
 	amd_engine_invalidate_device(e, FIELD_GET(AMD_COMMAND_DEVID, command->word[0]));
 	return 0;
 }
@@ -174,7 +185,7 @@ static int invalidate_interrupt_table(struct amd_iommu_engine *e, const struct a
 				      struct amd_fault *fault)
 {
 	(void)fault;
-	amd_count(&e->counters.invalidations);
+	count_device_invalidation(e, command);
 	amd_listeners_interrupts_changed(e, FIELD_GET(AMD_COMMAND_DEVID, command->word[0]), false);
 	return 0;
 }
@@ -182,21 +193,19 @@ static int invalidate_interrupt_table(struct amd_iommu_engine *e, const struct a
 /* Once for each domain in use: what devices share is built anew once. */
 void amd_watched_domains_changed(struct amd_iommu_engine *e)
 {
-	uint16_t domain[AMD_IOMMU_WATCH_MAX];
-	unsigned domains = 0;
-
+	memset(e->domains_seen, 0, sizeof(e->domains_seen));
 	for (unsigned i = 0; i < e->watches; i++) {
 		struct amd_device_state state;
-		unsigned seen = 0;
+		uint64_t *word, bit;
 
 		amd_iommu_engine_device_state(e, e->watch[i].devid, &state);
 		if (!amd_device_has_tables(&state))
 			continue;
-		while (seen < domains && domain[seen] != state.domain)
-			seen++;
-		if (seen < domains)
+		word = &e->domains_seen[state.domain / 64];
+		bit = BIT(state.domain % 64);
+		if (*word & bit)
 			continue;
-		domain[domains++] = state.domain;
+		*word |= bit;
 		amd_listeners_pages_changed(e, state.domain, 0, ~UINT64_C(0));
 	}
 }
@@ -253,7 +262,8 @@ static const struct {
 	[AMD_INVALIDATE_IOMMU_ALL] = {.run = invalidate_iommu_all, .efr = AMD_EFR_IA_SUP},
 };
 
-static int command_execute(struct amd_iommu_engine *e, uint64_t gpa, struct amd_fault *fault)
+static int command_execute(struct amd_iommu_engine *e, uint64_t gpa, unsigned *opcode_out,
+			   struct amd_fault *fault)
 {
 	const struct guest_memory *gm = e->config.memory;
 	const uint64_t efr = e->config.features.efr;
@@ -262,6 +272,7 @@ static int command_execute(struct amd_iommu_engine *e, uint64_t gpa, struct amd_
 	unsigned opcode;
 	int ret;
 
+	*opcode_out = 0;
 	/* Loaded once: the guest may rewrite the slot at any moment. */
 	if (guest_memory_load64(gm, gpa, &command.word[0]) ||
 	    guest_memory_load64(gm, gpa + 8, &command.word[1])) {
@@ -273,7 +284,7 @@ static int command_execute(struct amd_iommu_engine *e, uint64_t gpa, struct amd_
 		return -EFAULT;
 	}
 
-	opcode = FIELD_GET(AMD_COMMAND_OPCODE, command.word[0]);
+	opcode = *opcode_out = FIELD_GET(AMD_COMMAND_OPCODE, command.word[0]);
 	valid = commands[opcode].valid[1] | (efr & AMD_EFR_GT_SUP ? commands[opcode].guest : 0);
 	if (!commands[opcode].run || commands[opcode].efr & ~efr ||
 	    (commands[opcode].iotlb && !e->config.features.iotlb_sup) ||
@@ -283,19 +294,20 @@ static int command_execute(struct amd_iommu_engine *e, uint64_t gpa, struct amd_
 		return -EINVAL;
 	}
 	ret = commands[opcode].run(e, &command, fault);
-	if (ret != -EAGAIN)
-		amd_count(&e->counters.commands);
+	if (!ret)
+		amd_count(&e->counters.command[opcode]);
 	return ret;
 }
 
 /* The head stays on the command that failed, until software has repaired the ring. */
-static void command_stop(struct amd_iommu_engine *e, const struct amd_fault *fault)
+static void command_stop(struct amd_iommu_engine *e, unsigned opcode, const struct amd_fault *fault)
 {
 	pthread_mutex_lock(&e->log_lock);
 	e->cmd_stopped = true;
 	amd_run_update(e);
 	pthread_mutex_unlock(&e->log_lock);
-	log_guest("the IOMMU stopped its command buffer on a command it cannot carry out");
+	amd_count(&e->counters.command_errors);
+	amd_tell_command(e, opcode, fault);
 	amd_event_log(e, 0, fault);
 }
 
@@ -318,18 +330,18 @@ static void ring_run(struct amd_iommu_engine *e)
 	const uint64_t base = amd_reg(e, AMD_REG_CMD_BASE), tail = amd_reg(e, AMD_REG_CMD_TAIL);
 	uint64_t head = amd_reg(e, AMD_REG_CMD_HEAD), begin;
 	struct amd_fault fault;
-	unsigned done = 0;
+	unsigned done = 0, opcode;
 
 	if (!(amd_reg(e, AMD_REG_STATUS) & AMD_STATUS_CMD_BUF_RUN))
 		return;
 	begin = e->kick && head != tail ? amd_now_ns() : 0;
 	while (head != tail) {
-		int ret = command_execute(e, (base & AMD_RING_BASE) + head, &fault);
+		int ret = command_execute(e, (base & AMD_RING_BASE) + head, &opcode, &fault);
 
 		if (ret == -EAGAIN)
 			return;
 		if (ret) {
-			command_stop(e, &fault);
+			command_stop(e, opcode, &fault);
 			return;
 		}
 		head = (head + AMD_RING_ENTRY) & (amd_ring_bytes(base) - 1);

@@ -122,7 +122,8 @@ static void space_report(struct amd_space *space, struct amd_fault *fault,
 	struct amd_iommu_engine *e = space->e;
 	const uint64_t bit = BIT(space->devid % 64);
 
-	amd_count(&e->counters.faults);
+	amd_count(&space->counters->faults);
+	amd_tell_fault(e, space->devid, fault);
 	if (fault->code == AMD_IO_PAGE_FAULT) {
 		if (entry->suppress_all)
 			return;
@@ -232,7 +233,7 @@ static int space_translate_miss(struct amd_space *space, uint64_t epoch, uint64_
 		return 0;
 	}
 
-	amd_count(&e->counters.walks);
+	amd_count(&space->counters->walks);
 	if (state->kind == AMD_TRANSLATION_V2
 		    ? amd_guest_translate(e, state, iova, access, leaf, &fault)
 		    : amd_walk_translate(e->config.memory, state, iova, access, leaf, &fault))
@@ -257,15 +258,15 @@ static int space_translate(struct amd_space *space, uint64_t iova, unsigned acce
 	struct amd_leaf leaf;
 
 	if (identity >> 2 == epoch && !(access & ~identity)) {
-		amd_count(&space->hits);
+		amd_count_hit(space->counters);
 		*gpa = iova;
 		*run = ~UINT64_C(0);
 		return 0;
 	}
 	if (amd_iotlb_lookup(&space->tlb, epoch, iova, &leaf) && !(access & ~leaf.prot)) {
-		amd_count(&space->hits);
+		amd_count_hit(space->counters);
 	} else {
-		amd_count(&space->misses);
+		amd_count(&space->counters->misses);
 		if (space_translate_miss(space, epoch, iova, access, &leaf))
 			return -EFAULT;
 	}
@@ -310,7 +311,8 @@ static int space_open_bytes(struct amd_space *space, uint64_t iova, unsigned acc
 		else
 			type = AMD_INVALID_INTERRUPT_WRITE;
 		fault.flags = FIELD_PREP(AMD_EVENT_IDTYPE, type);
-		amd_count(&space->e->counters.faults);
+		amd_count(&space->counters->faults);
+		amd_tell_fault(space->e, space->devid, &fault);
 		amd_event_log(space->e, space->devid, &fault);
 		return -EFAULT;
 	}
@@ -408,6 +410,7 @@ int amd_space_new(struct amd_iommu_engine *e, uint16_t devid, uint32_t pasid, st
 	space->e = e;
 	space->devid = devid;
 	space->pasid = pasid;
+	space->counters = amd_device_counters(e, devid);
 	atomic_init(&space->generation, 1);
 	atomic_init(&space->epoch, FIELD_PREP(EPOCH_NUMBER, 1));
 	atomic_init(&space->tag, AMD_SPACE_TAG_NONE);
@@ -440,12 +443,6 @@ int amd_iommu_dma_space_new_pasid(struct amd_iommu_engine *e, uint16_t devid, ui
 	return pasid > AMD_PASID_MAX ? -EINVAL : amd_space_new(e, devid, pasid, ds);
 }
 
-static void counter_move(_Atomic uint64_t *to, const _Atomic uint64_t *from)
-{
-	atomic_fetch_add_explicit(to, atomic_load_explicit(from, memory_order_relaxed),
-				  memory_order_relaxed);
-}
-
 void amd_iommu_dma_space_free(struct dma_space *ds)
 {
 	struct amd_space *space, **at;
@@ -460,21 +457,7 @@ void amd_iommu_dma_space_free(struct dma_space *ds)
 		;
 	*at = space->next;
 	amd_watch_put(e, space->devid);
-	counter_move(&e->counters.iotlb_hits, &space->hits);
-	counter_move(&e->counters.translations, &space->hits);
-	counter_move(&e->counters.translations, &space->misses);
 	amd_engine_unlock(e);
 	pthread_mutex_destroy(&space->hold_lock);
 	free(space);
-}
-
-void amd_spaces_stats(const struct amd_iommu_engine *e, struct amd_iommu_stats *stats)
-{
-	for (const struct amd_space *space = e->spaces; space; space = space->next) {
-		uint64_t hits = atomic_load_explicit(&space->hits, memory_order_relaxed);
-
-		stats->iotlb_hits += hits;
-		stats->translations +=
-			hits + atomic_load_explicit(&space->misses, memory_order_relaxed);
-	}
 }

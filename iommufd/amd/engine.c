@@ -2,6 +2,7 @@
 /* The engine's life, its lock, those who listen, and its own interrupt. */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "iommufd/amd/internal.h"
 
@@ -96,9 +97,10 @@ int amd_iommu_engine_new(const struct amd_iommu_config *config, struct amd_iommu
 
 	if (!features_implemented(&config->features))
 		return -EOPNOTSUPP;
-	e = calloc(1, sizeof(*e));
+	e = aligned_alloc(_Alignof(struct amd_iommu_engine), sizeof(*e));
 	if (!e)
 		return -ENOMEM;
+	memset(e, 0, sizeof(*e));
 	e->config = *config;
 	e->levels_max = AMD_EFR_HATS_LEVELS + FIELD_GET(AMD_EFR_HATS, config->features.efr);
 	amd_devtab_init(e);
@@ -113,6 +115,8 @@ void amd_iommu_engine_free(struct amd_iommu_engine *e)
 {
 	if (!e)
 		return;
+	amd_counters_fini(e);
+	free(e->watch);
 	pthread_mutex_destroy(&e->log_lock);
 	pthread_mutex_destroy(&e->lock);
 	free(e);
@@ -139,6 +143,11 @@ void amd_iommu_engine_set_interrupts(struct amd_iommu_engine *e, void *opaque,
 	e->opaque = opaque;
 	e->msi = msi;
 	e->message = message;
+}
+
+void amd_iommu_engine_set_segment(struct amd_iommu_engine *e, unsigned segment)
+{
+	e->segment = segment;
 }
 
 void amd_iommu_engine_set_worker(struct amd_iommu_engine *e, void *opaque,
@@ -235,8 +244,15 @@ int amd_watch_get(struct amd_iommu_engine *e, uint16_t devid)
 			return 0;
 		}
 	}
-	if (e->watches == ARRAY_SIZE(e->watch))
-		return -ENOSPC;
+	if (e->watches == e->watch_room) {
+		unsigned room = e->watch_room ? 2 * e->watch_room : 16;
+		struct amd_watch *more = reallocarray(e->watch, room, sizeof(*more));
+
+		if (!more)
+			return -ENOMEM;
+		e->watch = more;
+		e->watch_room = room;
+	}
 	e->watch[e->watches++] = (struct amd_watch){.devid = devid, .users = 1};
 	return 0;
 }
@@ -267,27 +283,4 @@ void amd_iommu_engine_unwatch(struct amd_iommu_engine *e, uint16_t devid)
 	amd_engine_lock(e);
 	amd_watch_put(e, devid);
 	amd_engine_unlock(e);
-}
-
-/* ---- statistics ---- */
-
-void amd_iommu_engine_stats(const struct amd_iommu_engine *engine, struct amd_iommu_stats *stats)
-{
-	/* Only the lock changes: the list of spaces must hold still. */
-	struct amd_iommu_engine *e = (struct amd_iommu_engine *)engine;
-	const struct amd_counters *c = &e->counters;
-
-#define COUNT(name) .name = atomic_load_explicit(&c->name, memory_order_relaxed)
-	amd_engine_lock(e);
-	*stats = (struct amd_iommu_stats){
-		COUNT(commands),       COUNT(invalidations), COUNT(completion_waits),
-		COUNT(rests),	       COUNT(events),	     COUNT(events_lost),
-		COUNT(translations),   COUNT(iotlb_hits),    COUNT(walks),
-		COUNT(faults),	       COUNT(remaps),	     COUNT(atc_invalidations),
-		COUNT(atc_timeouts),   COUNT(page_requests), COUNT(page_requests_refused),
-		COUNT(page_responses),
-	};
-	amd_spaces_stats(e, stats);
-	amd_engine_unlock(e);
-#undef COUNT
 }

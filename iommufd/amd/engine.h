@@ -128,6 +128,9 @@ void amd_iommu_engine_set_interrupts(struct amd_iommu_engine *engine, void *opaq
 				     void (*msi)(void *opaque),
 				     void (*message)(void *opaque, const struct msi_msg *msg));
 
+/* For messages about what the guest does: the PCI segment whose devices these are. */
+void amd_iommu_engine_set_segment(struct amd_iommu_engine *engine, unsigned segment);
+
 /*
  * Who goes on with the command ring where it must not keep a vCPU any longer: after
  * AMD_IOMMU_RUN_COMMANDS commands or AMD_IOMMU_RUN_NS of them. A ring also rests at a
@@ -161,10 +164,9 @@ void amd_iommu_engine_unlisten(struct amd_iommu_engine *engine,
  * Requester DEVID matters to some listener: device_changed() is called for it also where a change
  * concerns every device (INVALIDATE_IOMMU_ALL, IommuEn, a new device table base, reset). After
  * INVALIDATE_IOMMU_ALL, pages_changed() follows for all of each domain that these devices use.
- * Devices with a dma_space are watched already. -ENOSPC when AMD_IOMMU_WATCH_MAX are. Not from a
+ * Devices with a dma_space are watched already. As many as there are ids. -ENOMEM. Not from a
  * listener.
  */
-#define AMD_IOMMU_WATCH_MAX 256
 int amd_iommu_engine_watch(struct amd_iommu_engine *engine, uint16_t devid);
 void amd_iommu_engine_unwatch(struct amd_iommu_engine *engine, uint16_t devid);
 
@@ -259,14 +261,30 @@ void amd_iommu_engine_save(struct amd_iommu_engine *engine, struct amd_iommu_sta
  */
 int amd_iommu_engine_restore(struct amd_iommu_engine *engine, const struct amd_iommu_state *state);
 
+#define AMD_COMMAND_OPCODES 16
+
 struct amd_iommu_stats {
 	uint64_t commands, invalidations, completion_waits, events, events_lost;
-	uint64_t rests; /* a COMPLETION_WAIT waited for a device to let go */
-	uint64_t atc_invalidations,
-		atc_timeouts; /* INVALIDATE_IOTLB_PAGES to a device; unanswered */
+	uint64_t command[AMD_COMMAND_OPCODES]; /* COMMANDS, by their opcode */
+	uint64_t command_errors;	       /* those at which the ring stopped */
+	uint64_t rests;			       /* a COMPLETION_WAIT waited for a device to let go */
+	/* INVALIDATE_IOTLB_PAGES to a device; unanswered */
+	uint64_t atc_invalidations, atc_timeouts;
 	uint64_t page_requests, page_requests_refused, page_responses;
 	uint64_t translations, iotlb_hits, walks, faults, remaps;
 };
 void amd_iommu_engine_stats(const struct amd_iommu_engine *engine, struct amd_iommu_stats *stats);
+
+/* Of one requester; any thread. */
+struct amd_iommu_device_stats {
+	uint64_t hits, misses; /* translations that found the IOTLB so */
+	uint64_t walks;	       /* of page tables */
+	uint64_t faults,
+		events; /* DMA refused; what the event log was told of it, or of messages */
+	uint64_t remaps, refusals; /* messages looked up; those refused */
+	uint64_t invalidations;	   /* commands that name it */
+};
+void amd_iommu_engine_device_stats(const struct amd_iommu_engine *engine, uint16_t devid,
+				   struct amd_iommu_device_stats *stats);
 
 #endif

@@ -101,15 +101,18 @@ bool amd_ppr_log(struct amd_iommu_engine *e, uint64_t word0, uint64_t word1)
 	return logged;
 }
 
-/* Nothing is said to the host: the rate of events is the guest's. */
 void amd_event_log_words(struct amd_iommu_engine *e, uint64_t word0, uint64_t word1)
 {
+	struct amd_device_counters *counters =
+		amd_device_counters_find(e, FIELD_GET(AMD_EVENT_DEVID, word0));
 	bool logged;
 
 	pthread_mutex_lock(&e->log_lock);
 	logged = log_append(e, &event_log, &e->evt_stopped, word0, word1);
 	pthread_mutex_unlock(&e->log_lock);
 	amd_count(logged ? &e->counters.events : &e->counters.events_lost);
+	if (counters)
+		amd_count(&counters->events);
 	amd_interrupt_flush(e);
 }
 

@@ -53,10 +53,28 @@ struct amd_watch {
 };
 
 struct amd_counters {
-	_Atomic uint64_t commands, invalidations, completion_waits, rests, events, events_lost;
+	_Atomic uint64_t command[AMD_COMMAND_OPCODES], command_errors;
+	_Atomic uint64_t invalidations, completion_waits, rests, events, events_lost;
 	_Atomic uint64_t atc_invalidations, atc_timeouts;
 	_Atomic uint64_t page_requests, page_requests_refused, page_responses;
-	_Atomic uint64_t translations, iotlb_hits, walks, faults, remaps;
+};
+
+#define AMD_CACHE_LINE 64
+/* Threads that have a cell of their own for what they count most. */
+#define AMD_HIT_CELLS 8
+
+struct amd_device_counters {
+	_Alignas(AMD_CACHE_LINE) _Atomic uint64_t misses;
+	_Atomic uint64_t walks, faults, events, remaps, refusals, invalidations;
+	_Atomic uint64_t told; /* errors of this requester that the log has been told of: tell.c */
+	struct {
+		_Alignas(AMD_CACHE_LINE) _Atomic uint64_t count;
+	} hits[AMD_HIT_CELLS + 1]; /* the last for all other threads */
+};
+
+/* Of struct amd_device_counters *, each made when it is first needed. */
+struct amd_bus_counters {
+	_Atomic(void *) device[256];
 };
 
 /*
@@ -93,8 +111,9 @@ struct amd_iommu_engine {
 
 	struct amd_iommu_listener *listeners;
 	struct amd_space *spaces;
-	struct amd_watch watch[AMD_IOMMU_WATCH_MAX];
-	unsigned watches;
+	struct amd_watch *watch;
+	unsigned watches, watch_room;
+	uint64_t domains_seen[65536 / 64]; /* while INVALIDATE_IOMMU_ALL tells of them; lock */
 
 	void *opaque;
 	void (*msi)(void *opaque);
@@ -116,6 +135,10 @@ struct amd_iommu_engine {
 	atomic_bool ring_waits;
 
 	struct amd_counters counters;
+	_Atomic(void *) bus_counters[256];	   /* struct amd_bus_counters * */
+	struct amd_device_counters other_counters; /* where memory does not suffice */
+	_Atomic uint64_t told;			   /* errors that are no device's: tell.c */
+	unsigned segment;			   /* for messages */
 };
 
 static inline uint64_t amd_reg(const struct amd_iommu_engine *e, enum amd_reg reg)
@@ -167,6 +190,36 @@ void amd_engine_invalidate_all(struct amd_iommu_engine *e);
 void amd_engine_invalidate_device(struct amd_iommu_engine *e, uint16_t devid);
 int amd_watch_get(struct amd_iommu_engine *e, uint16_t devid);
 void amd_watch_put(struct amd_iommu_engine *e, uint16_t devid);
+
+/* ---- counters.c ---- */
+
+/* The cell of hits[] that this thread counts in. */
+unsigned amd_thread_cell(void);
+/* Of DEVID, which is a device of the host's making; never NULL. */
+struct amd_device_counters *amd_device_counters(struct amd_iommu_engine *e, uint16_t devid);
+/* The same if it has any: DEVID may come from the guest. */
+struct amd_device_counters *amd_device_counters_find(const struct amd_iommu_engine *e,
+						     uint16_t devid);
+void amd_counters_fini(struct amd_iommu_engine *e);
+
+static inline void amd_count_hit(struct amd_device_counters *c)
+{
+	const unsigned cell = amd_thread_cell();
+	_Atomic uint64_t *count = &c->hits[cell].count;
+
+	if (cell < AMD_HIT_CELLS)
+		atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) + 1,
+				      memory_order_relaxed);
+	else
+		amd_count(count);
+}
+
+/* ---- tell.c ---- */
+
+/* To the log, the first time that DEVID makes an error like FAULT; CODE 0 is one without event. */
+void amd_tell_fault(struct amd_iommu_engine *e, uint16_t devid, const struct amd_fault *fault);
+/* The same for a command that stopped the ring. */
+void amd_tell_command(struct amd_iommu_engine *e, unsigned opcode, const struct amd_fault *fault);
 
 /* ---- register.c ---- */
 
@@ -341,8 +394,6 @@ void amd_spaces_drop_all(struct amd_iommu_engine *e);
  */
 #define AMD_SPACE_TAG_NONE UINT64_MAX
 uint64_t amd_space_tag(const struct amd_device_state *state);
-/* Adds what the spaces counted to STATS. lock held. */
-void amd_spaces_stats(const struct amd_iommu_engine *e, struct amd_iommu_stats *stats);
 
 /* ---- iotlb.c ---- */
 
@@ -387,7 +438,7 @@ struct amd_space {
 	_Atomic uint64_t removals;   /* invalidations that took pages out one by one */
 	_Atomic uint64_t tag;	     /* of the translations cached, or AMD_SPACE_TAG_NONE */
 	_Atomic uint64_t identity;   /* epoch number << 2 | prot, where IOVA = GPA */
-	_Atomic uint64_t hits, misses;
+	struct amd_device_counters *counters;
 	pthread_mutex_t hold_lock; /* the last lock: nothing is called under it */
 	struct dma_hold *holds;
 	struct amd_iotlb tlb;

@@ -171,12 +171,13 @@ static int dte_remap(struct amd_iommu_engine *e, uint64_t dte, const struct msi_
 int amd_iommu_engine_remap(struct amd_iommu_engine *e, uint16_t devid, const struct msi_msg *msg,
 			   struct msi_msg *out, bool log)
 {
+	struct amd_device_counters *counters = amd_device_counters(e, devid);
 	struct amd_interrupt_entry entry;
 	struct amd_device_state state;
 	struct amd_fault fault;
 	int ret = 0;
 
-	amd_count(&e->counters.remaps);
+	amd_count(&counters->remaps);
 	amd_devtab_interrupt(e, devid, &entry);
 	fault = entry.fault;
 	if (fault.code) {
@@ -192,12 +193,15 @@ int amd_iommu_engine_remap(struct amd_iommu_engine *e, uint16_t devid, const str
 	if (!ret)
 		return 0;
 
-	amd_count(&e->counters.faults);
-	if (!log || !fault.code)
+	amd_count(&counters->refusals);
+	if (!log)
 		return ret;
 	fault.flags |= AMD_EVENT_I;
 	if (fault.code != AMD_DEV_TAB_HARDWARE_ERROR && fault.code != AMD_PAGE_TAB_HARDWARE_ERROR)
 		fault.address = msg->addr;
+	amd_tell_fault(e, devid, &fault);
+	if (!fault.code)
+		return ret;
 	if (fault.code == AMD_IO_PAGE_FAULT || fault.code == AMD_PAGE_TAB_HARDWARE_ERROR) {
 		amd_iommu_engine_device_state(e, devid, &state);
 		fault.domain = state.domain;

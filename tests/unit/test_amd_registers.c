@@ -286,17 +286,21 @@ Test(amd_registers, global_changes_reach_every_watched_device)
 	unit_free(&u);
 }
 
-Test(amd_registers, watches_are_bounded)
+Test(amd_registers, every_id_can_be_watched)
 {
-	struct dma_space *ds = NULL;
 	struct unit u;
 
 	unit_new(&u, AMD_IOMMU_EFR_DEFAULT);
-	for (unsigned i = 0; i < AMD_IOMMU_WATCH_MAX; i++)
-		cr_assert_eq(amd_iommu_engine_watch(u.e, i), 0);
-	cr_assert_eq(amd_iommu_engine_watch(u.e, 5), 0, "watched already");
-	cr_assert_eq(amd_iommu_engine_watch(u.e, AMD_IOMMU_WATCH_MAX), -ENOSPC);
-	cr_assert_eq(amd_iommu_dma_space_new(u.e, AMD_IOMMU_WATCH_MAX, &ds), -ENOSPC);
+	for (unsigned i = 0; i < 4096; i++)
+		cr_assert_eq(amd_iommu_engine_watch(u.e, (uint16_t)(i * 16)), 0);
+	cr_assert_eq(amd_iommu_engine_watch(u.e, 16), 0, "watched already");
+	amd_iommu_engine_unwatch(u.e, 16);
+	amd_iommu_engine_reset(u.e);
+	cr_assert_eq(u.devices, 4096);
+	for (unsigned i = 0; i < 4096; i++)
+		amd_iommu_engine_unwatch(u.e, (uint16_t)(i * 16));
+	amd_iommu_engine_reset(u.e);
+	cr_assert_eq(u.devices, 4096, "nobody more");
 	unit_free(&u);
 }
 

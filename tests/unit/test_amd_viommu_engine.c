@@ -6,11 +6,14 @@
 #include <criterion/criterion.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "tests/unit/fake_engine.h"
 
 #include "devices/amd_iommu/amd_viommu.h"
 #include "postern/bits.h"
+#include "postern/log.h"
 
 #if __has_include("iommufd/amd/engine.c")
 
@@ -186,6 +189,32 @@ Test(amd_viommu_engine, its_interrupt_may_lead_back_to_a_register, .timeout = 20
 	memcpy(&ram[RING], command, sizeof(command));
 	wr(0x2008, 4, 0x10);
 	cr_expect(seen & BIT(2), "ComWaitInt");
+}
+
+/* In the log, once a register and kind, however often. */
+Test(amd_viommu_engine, what_is_wrong_with_registers_is_told_once)
+{
+	static char text[4096];
+	int fd = memfd_create("log", 0);
+	unsigned lines = 0;
+
+	cr_assert_geq(dup2(fd, STDERR_FILENO), 0);
+	log_set_level(LOG_LEVEL_INFO);
+	control_or(BIT(0) | BIT(2));
+	for (unsigned i = 0; i < 1000; i++) {
+		rd(0x1a, 2);
+		wr(0x3000 + 8 * (i % 16), 8, i);
+		wr(0x08, 8, (0x180000 + i * 4096ull) | 10ull << 56); /* the rings run */
+		wr_halves(0x10, EVENT_LOG | 9ull << 56);
+	}
+	cr_assert_gt(pread(fd, text, sizeof(text) - 1, 0), 0);
+	for (const char *p = text; (p = strchr(p, '\n')); p++)
+		lines++;
+	cr_expect_eq(lines, 4, "%s", text);
+	cr_expect(strstr(text, "register access of 2 bytes at 0x1a"), "%s", text);
+	cr_expect(strstr(text, "write of 0 at 0x3000"), "%s", text);
+	cr_expect(strstr(text, "register 0008h (command buffer base)"), "%s", text);
+	close(fd);
 }
 
 Test(amd_viommu_engine, reset)
