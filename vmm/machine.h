@@ -30,7 +30,7 @@
 
 #define MACHINE_CPUS_MAX      1024
 #define MACHINE_SEGMENTS_MAX  GUEST_SEGMENTS_MAX
-#define MACHINE_SLOTS_FREE    28 /* of a segment, for devices */
+#define MACHINE_SLOTS_FREE    30 /* of a segment, for devices */
 #define MACHINE_DEVICES_MAX   (MACHINE_SEGMENTS_MAX * MACHINE_SLOTS_FREE)
 #define MACHINE_SLOTS	      32u /* of a segment */
 #define MACHINE_ID_SIZE	      32u

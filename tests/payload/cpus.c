@@ -4,7 +4,8 @@
  * and sleep, and then sends one interrupt to each APIC id: the serial port's, by way of the IOAPIC
  * and, where there is an IOMMU, of an interrupt remapping entry with a 32-bit destination (48882
  * section 2.2.8.2). Without one it takes the destination bits that KVM_FEATURE_MSI_EXT_DEST_ID
- * adds. It says how many processors there are and how many were interrupted, and powers off. An ELF
+ * adds. It says how many processors there are and how many were interrupted, and what it finds
+ * on the buses of the MCFG's segments, and powers off. An ELF
  * with a PVH entry that runs without paging.
  */
 #include <stdint.h>
@@ -148,6 +149,27 @@ static uint32_t count_processors(void)
 	return count;
 }
 
+/* Bus 0 of every segment: how many functions answer, and how many of them are IOMMUs (0806h). */
+static void count_functions(void)
+{
+	uint32_t mcfg = find_table(0x4746434d), segments = 0, functions = 0, iommus = 0;
+
+	for (uint32_t at = mcfg + 44; at < mcfg + *word(mcfg + 4); at += 16, segments++) {
+		for (uint32_t devfn = 0; devfn < 256; devfn++) {
+			uint32_t config = *word(at) + (devfn << 12);
+
+			if (*word(config) == 0xffffffff)
+				continue;
+			functions++;
+			iommus += *word(config + 8) >> 16 == 0x0806;
+		}
+	}
+	say_number("segments ", segments);
+	say_number(" functions ", functions);
+	say_number(" iommus ", iommus);
+	say("\n");
+}
+
 static void start_others(uint32_t others)
 {
 	volatile uint8_t *page = (volatile uint8_t *)TRAMPOLINE;
@@ -231,6 +253,7 @@ void guest_main(void)
 	uint32_t processors = count_processors(), seen = 0, exact = 1;
 	uint32_t iommu = find_table(0x53525649);
 
+	count_functions();
 	say_number("processors ", processors);
 	start_others(processors - 1);
 	say_number(" awake ", *word(READY) + 1);

@@ -3,7 +3,7 @@
 # A disk in each of two PCI segments: where they are, whose IOMMU is in front of them and what kind of
 # domain they have, then the disk job on each.
 for unit in /sys/class/iommu/*; do
-	say "iommu ${unit##*/} of $(basename "$(readlink -f "$unit/device")") has $(ls "$unit/devices" | tr '\n' ' ')"
+	say "iommu ${unit##*/} of $(basename "$(readlink -f "$unit/device")") has $(cd "$unit/devices" && echo * | tr '\n' ' ')"
 done
 for disk in $(parameter disks /dev/vda,/dev/nvme0n1 | tr ',' ' '); do
 	. /jobs/wait.sh
