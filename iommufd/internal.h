@@ -29,6 +29,9 @@ struct iommufd {
 	_Atomic uint64_t commands_set, commands_get;
 	iommufd_viommu_trace_fn *trace; /* NULL: nobody wants to know */
 	void *trace_opaque;
+	struct iommufd *forward; /* NULL: SETs end here */
+	uint32_t forward_viommu;
+	_Atomic uint64_t forwards_refused;
 };
 
 /*

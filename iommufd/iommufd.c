@@ -281,6 +281,30 @@ int iommufd_viommu_alloc(struct iommufd *ctx, const struct iommufd_viommu_args *
 	return rc;
 }
 
+int iommufd_viommu_alloc_amd(struct iommufd *ctx, uint32_t dev_id, uint32_t hwpt_id,
+			     uint32_t *viommu_id, uint64_t *vf_page)
+{
+	struct iommu_viommu_amd data = {.out_vfmmio_mmap_offset = UINT64_MAX};
+	struct iommufd_viommu_args args = {.type = IOMMU_VIOMMU_TYPE_AMD,
+					   .dev_id = dev_id,
+					   .hwpt_id = hwpt_id,
+					   .data = &data,
+					   .data_len = sizeof(data)};
+	uint32_t id;
+	int rc = iommufd_viommu_alloc(ctx, &args, &id);
+
+	if (rc)
+		return rc;
+	/* Linux 7.3's AMD driver takes any type, and data that it does not look at. */
+	if (data.out_vfmmio_mmap_offset == UINT64_MAX) {
+		iommufd_destroy(ctx, id);
+		return -EOPNOTSUPP;
+	}
+	*viommu_id = id;
+	*vf_page = data.out_vfmmio_mmap_offset;
+	return 0;
+}
+
 int iommufd_vdevice_alloc(struct iommufd *ctx, uint32_t viommu_id, uint32_t dev_id,
 			  uint64_t virt_id, uint32_t *vdevice_id)
 {
@@ -383,11 +407,16 @@ static int viommu_command(struct iommufd *ctx, struct iommu_viommu_command *cmd)
 
 	atomic_fetch_add_explicit(get ? &ctx->commands_get : &ctx->commands_set, 1,
 				  memory_order_relaxed);
-	if (!ctx->trace)
-		return iommufd_call(ctx, ctx->viommu_command_nr, cmd);
-	begin = now_ns();
-	rc = iommufd_call(ctx, ctx->viommu_command_nr, cmd);
-	ctx->trace(ctx->trace_opaque, get, cmd->index, cmd->val64, rc, now_ns() - begin);
+	if (!ctx->trace) {
+		rc = iommufd_call(ctx, ctx->viommu_command_nr, cmd);
+	} else {
+		begin = now_ns();
+		rc = iommufd_call(ctx, ctx->viommu_command_nr, cmd);
+		ctx->trace(ctx->trace_opaque, get, cmd->index, cmd->val64, rc, now_ns() - begin);
+	}
+	if (ctx->forward && !get && !rc &&
+	    iommufd_viommu_command_set(ctx->forward, ctx->forward_viommu, cmd->index, cmd->val64))
+		atomic_fetch_add_explicit(&ctx->forwards_refused, 1, memory_order_relaxed);
 	return rc;
 }
 
@@ -425,6 +454,17 @@ void iommufd_viommu_command_trace(struct iommufd *ctx, iommufd_viommu_trace_fn *
 {
 	ctx->trace_opaque = opaque;
 	ctx->trace = fn;
+}
+
+void iommufd_viommu_command_forward(struct iommufd *ctx, struct iommufd *to, uint32_t viommu_id)
+{
+	ctx->forward_viommu = viommu_id;
+	ctx->forward = to;
+}
+
+uint64_t iommufd_viommu_command_refused(const struct iommufd *ctx)
+{
+	return atomic_load_explicit(&ctx->forwards_refused, memory_order_relaxed);
 }
 
 void iommufd_viommu_command_count(const struct iommufd *ctx, uint64_t *set, uint64_t *get)

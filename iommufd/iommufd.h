@@ -171,6 +171,12 @@ struct iommufd_viommu_args {
  */
 int iommufd_viommu_alloc(struct iommufd *ctx, const struct iommufd_viommu_args *args,
 			 uint32_t *viommu_id);
+/*
+ * The same for one of the AMD type, whose driver has answered that it knows the type: *VF_PAGE is
+ * where its VF page can be mapped, or 0 if it has none.
+ */
+int iommufd_viommu_alloc_amd(struct iommufd *ctx, uint32_t dev_id, uint32_t hwpt_id,
+			     uint32_t *viommu_id, uint64_t *vf_page);
 /* -ENOENT, -EINVAL (a device of another IOMMU), -EEXIST (it has one, or VIRT_ID is taken). */
 int iommufd_vdevice_alloc(struct iommufd *ctx, uint32_t viommu_id, uint32_t dev_id,
 			  uint64_t virt_id, uint32_t *vdevice_id);
@@ -193,6 +199,14 @@ int iommufd_viommu_command_set(struct iommufd *ctx, uint32_t viommu_id, uint16_t
 			       uint64_t value);
 int iommufd_viommu_command_get(struct iommufd *ctx, uint32_t viommu_id, uint16_t index,
 			       uint64_t *value);
+/*
+ * From now on each SET that CTX has carried out is made on VIOMMU_ID of TO as well, by the same
+ * thread, right after. Whatever TO says of it, the caller is told what CTX said. Set while no call
+ * is under way; TO outlives that, NULL: no more.
+ */
+void iommufd_viommu_command_forward(struct iommufd *ctx, struct iommufd *to, uint32_t viommu_id);
+/* How many of those TO has refused. */
+uint64_t iommufd_viommu_command_refused(const struct iommufd *ctx);
 /* How many VIOMMU_COMMANDs of each direction this context has carried. */
 void iommufd_viommu_command_count(const struct iommufd *ctx, uint64_t *set, uint64_t *get);
 /*
@@ -283,7 +297,7 @@ enum iommufd_ability {
 	IOMMUFD_ABILITY_HW_INFO,     /* GET_HW_INFO says AMD (needs a bound device) */
 	IOMMUFD_ABILITY_NEST_PARENT, /* HWPT_ALLOC(NEST_PARENT) (needs a bound device) */
 	IOMMUFD_ABILITY_VIOMMU,	     /* VIOMMU_ALLOC of the AMD type (needs a nest parent) */
-	IOMMUFD_ABILITY_COMMAND,     /* VIOMMU_COMMAND GET of 18h (needs a vIOMMU with a VF page) */
+	IOMMUFD_ABILITY_COMMAND, /* VIOMMU_COMMAND GET of 18h (needs a vIOMMU of the AMD type) */
 	IOMMUFD_ABILITIES
 };
 

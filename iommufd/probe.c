@@ -5,7 +5,7 @@
  *
  * VIOMMU_COMMAND needs care: Linux 7.3 has given its number to another call, and a kernel with the
  * patch as posted can be brought down by a bad object id or a vIOMMU of another type. So it is sent
- * with its own size only, on a real vIOMMU of the AMD type, that came with a VF page.
+ * with its own size only, on a real vIOMMU whose driver has shown that it knows the AMD type.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -26,7 +26,6 @@ struct probing {
 	struct iommufd_probe *probe;
 	uint32_t dev_id, ioas, hwpt, viommu;
 	unsigned command_nr;
-	uint64_t vf_page;
 };
 
 static const char *const ability_name[IOMMUFD_ABILITIES] = {
@@ -199,25 +198,19 @@ static void probe_nest_parent(struct probing *p)
 
 static void probe_viommu(struct probing *p)
 {
-	struct iommu_viommu_amd data = {0};
-	struct iommufd_viommu_args args = {.type = IOMMU_VIOMMU_TYPE_AMD,
-					   .dev_id = p->dev_id,
-					   .hwpt_id = p->hwpt,
-					   .data = &data,
-					   .data_len = sizeof(data)};
-	int rc = iommufd_viommu_alloc(p->ctx, &args, &p->viommu);
+	uint64_t vf_page;
+	int rc = iommufd_viommu_alloc_amd(p->ctx, p->dev_id, p->hwpt, &p->viommu, &vf_page);
 
-	p->vf_page = data.out_vfmmio_mmap_offset;
 	if (rc == -EOPNOTSUPP || rc == -ENOTTY)
 		say(p->probe, IOMMUFD_ABILITY_VIOMMU, IOMMUFD_NO, rc,
-		    "VIOMMU_ALLOC of the AMD type is refused: the kernel needs the AMD vIOMMU "
-		    "series and CONFIG_AMD_IOMMU_IOMMUFD");
+		    "VIOMMU_ALLOC of the AMD type is refused: the kernel needs an AMD vIOMMU "
+		    "driver (CONFIG_AMD_IOMMU_IOMMUFD)");
 	else if (rc)
 		say(p->probe, IOMMUFD_ABILITY_VIOMMU, IOMMUFD_NO, rc,
 		    "VIOMMU_ALLOC of the AMD type failed: %s", strerror(-rc));
 	else
 		say(p->probe, IOMMUFD_ABILITY_VIOMMU, IOMMUFD_YES, 0, "a vIOMMU was allocated%s",
-		    p->vf_page ? ", with a VF page" : "");
+		    vf_page ? ", with a VF page" : ", without a VF page");
 }
 
 static void probe_command(struct probing *p)
@@ -228,16 +221,8 @@ static void probe_command(struct probing *p)
 		.op = IOMMU_VIOMMU_COMMAND_OP_GET,
 		.index = CONTROL,
 	};
-	int rc;
+	int rc = iommufd_call(p->ctx, p->command_nr, &cmd);
 
-	if (!p->vf_page && !iommufd_is_soft(p->ctx)) {
-		say(p->probe, IOMMUFD_ABILITY_COMMAND, IOMMUFD_NO, 0,
-		    "the vIOMMU has no VF page: the kernel lacks the AMD vIOMMU series (call %xh "
-		    "was not tried, it may be another)",
-		    p->command_nr);
-		return;
-	}
-	rc = iommufd_call(p->ctx, p->command_nr, &cmd);
 	if (rc)
 		say(p->probe, IOMMUFD_ABILITY_COMMAND, IOMMUFD_NO, rc,
 		    "VIOMMU_COMMAND as call %xh failed: %s; if the kernel has it elsewhere, give "

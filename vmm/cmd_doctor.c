@@ -10,6 +10,7 @@
 #include "vmm/command.h"
 #include "vmm/doctor.h"
 #include "vmm/machine.h"
+#include "vmm/options.h"
 
 #define FINDINGS_MAX 64
 
@@ -23,9 +24,15 @@ struct finding {
 
 struct doctor {
 	const char *section;
+	unsigned command_nr;
 	unsigned count;
 	struct finding finding[FINDINGS_MAX];
 };
+
+unsigned doctor_command_nr(const struct doctor *d)
+{
+	return d->command_nr;
+}
 
 void doctor_report(struct doctor *d, const char *name, enum doctor_verdict verdict, const char *fix,
 		   const char *detail, ...)
@@ -117,7 +124,7 @@ static bool bootable(const struct doctor *d)
 static int cmd_doctor(int argc, char **argv)
 {
 	const struct doctor_section *sorted[8] = {NULL}, *const * s;
-	unsigned count = 0;
+	unsigned count = 0, nr = CONFIG_VIOMMU_COMMAND_NR;
 	struct doctor *d;
 	bool json = false;
 	int status;
@@ -125,8 +132,11 @@ static int cmd_doctor(int argc, char **argv)
 	for (int i = 0; i < argc; i++) {
 		if (!strcmp(argv[i], "--json")) {
 			json = true;
+		} else if (!strcmp(argv[i], "--viommu-command-nr")) {
+			if (parse_command_nr(i + 1 < argc ? argv[++i] : "", &nr))
+				return EXIT_USAGE;
 		} else if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
-			printf("Usage: postern doctor [--json]\n\n"
+			printf("Usage: postern doctor [--json] [--viommu-command-nr NR]\n\n"
 			       "Say what this host offers to postern, found by trying, and why "
 			       "the\n"
 			       "better thing is missing. VFIO device nodes that nobody uses are "
@@ -146,6 +156,7 @@ static int cmd_doctor(int argc, char **argv)
 		log_error("out of memory");
 		return EXIT_ERROR;
 	}
+	d->command_nr = nr;
 	section_for_each (s, doctor_sections) {
 		if (count < ARRAY_SIZE(sorted))
 			sorted[count++] = *s;

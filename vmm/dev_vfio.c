@@ -111,6 +111,7 @@ static int device_create(struct machine *m, struct vfio_devices *devices,
 		goto fail;
 	assigned->next = devices->first;
 	devices->first = assigned;
+	m->segment[want->segment].iommufd_device = vfio_device_id(assigned->device);
 	machine_device_publish(m, &assigned->dev);
 	if (dev)
 		*dev = &assigned->dev;

@@ -165,6 +165,7 @@ static void viommu_free(struct viommu *viommu)
 	else if (viommu->port)
 		viommu->port->ops->free(viommu->port);
 	viommu->machine->segment[viommu->segment].engine = NULL;
+	viommu->machine->segment[viommu->segment].iommufd_soft = NULL;
 	if (viommu->southbridge.ops)
 		pci_function_fini(&viommu->southbridge);
 	if (viommu->ctx)
@@ -262,6 +263,7 @@ static int viommu_new(struct machine *m, unsigned segment, struct viommu *viommu
 	amd_iommu_engine_listen(viommu->engine, &viommu->listener);
 	viommu_describe(viommu->front, &front, segment, &m->acpi.segment[segment].iommu);
 	m->segment[segment].engine = viommu->engine;
+	m->segment[segment].iommufd_soft = viommu->ctx;
 	return 0;
 }
 

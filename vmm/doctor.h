@@ -9,6 +9,9 @@ enum doctor_verdict { DOCTOR_NO, DOCTOR_YES, DOCTOR_UNKNOWN };
 
 struct doctor;
 
+/* The ioctl number to try VIOMMU_COMMAND with. */
+unsigned doctor_command_nr(const struct doctor *d);
+
 /* One finding. FIX may be NULL; DETAIL says what was tried and found. */
 void doctor_report(struct doctor *d, const char *name,
 #include "postern/section.h"

@@ -6,7 +6,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "config.h"
 #include "devices/vfio/vfio.h"
 #include "vmm/doctor.h"
 #include "vmm/machine.h"
@@ -46,10 +45,11 @@ static void visit_node(void *opaque, const char *node, const char *bdf, int erro
 static void check_vfio(struct doctor *d)
 {
 	struct nodes nodes = {.doctor = d, .fd = -1};
+	const unsigned nr = doctor_command_nr(d);
 	struct iommufd_probe probe;
 	bool hw = false;
 
-	if (iommufd_open_kernel(&nodes.ctx, -1, CONFIG_VIOMMU_COMMAND_NR))
+	if (iommufd_open_kernel(&nodes.ctx, -1, nr))
 		nodes.ctx = NULL;
 	vfio_nodes_visit(visit_node, &nodes);
 	if (!nodes.seen)
@@ -60,8 +60,7 @@ static void check_vfio(struct doctor *d)
 			"no /dev/vfio/devices/vfioN (CONFIG_VFIO_DEVICE_CDEV)");
 	if (nodes.fd >= 0)
 		doctor_report(d, "vfio-bind", DOCTOR_YES, NULL, "%s bound to iommufd", nodes.bound);
-	iommufd_probe(nodes.ctx, nodes.fd >= 0 ? nodes.dev_id : 0, CONFIG_VIOMMU_COMMAND_NR,
-		      &probe);
+	iommufd_probe(nodes.ctx, nodes.fd >= 0 ? nodes.dev_id : 0, nr, &probe);
 	for (int i = 0; i < IOMMUFD_ABILITIES; i++) {
 		static const enum doctor_verdict verdicts[] = {
 			[IOMMUFD_NO] = DOCTOR_NO,
@@ -74,10 +73,10 @@ static void check_vfio(struct doctor *d)
 	}
 	hw = probe.ability[IOMMUFD_ABILITY_COMMAND].verdict == IOMMUFD_YES;
 	doctor_report(d, "viommu-command-nr", hw ? DOCTOR_YES : DOCTOR_UNKNOWN, NULL,
-		      "0x%x in this build; --viommu-command-nr changes it",
-		      CONFIG_VIOMMU_COMMAND_NR);
+		      "0x%x was tried; --viommu-command-nr changes it", nr);
 	doctor_report(d, "viommu-accel", DOCTOR_YES, NULL,
-		      "soft: VIOMMU_COMMANDs go to the iommufd inside postern");
+		      "soft: VIOMMU_COMMANDs go to the iommufd inside postern%s",
+		      hw ? "; forward: and to the kernel's vIOMMU too" : "");
 	if (nodes.fd >= 0)
 		close(nodes.fd);
 	if (nodes.ctx)

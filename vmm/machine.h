@@ -67,7 +67,7 @@
 enum serial_kind { SERIAL_STDIO, SERIAL_FILE, SERIAL_OFF };
 enum machine_iommufd { MACHINE_IOMMUFD_KERNEL, MACHINE_IOMMUFD_SOFT };
 enum viommu_features { VIOMMU_FEATURES_BASIC, VIOMMU_FEATURES_V2, VIOMMU_FEATURES_FULL };
-enum viommu_accel { VIOMMU_ACCEL_AUTO, VIOMMU_ACCEL_HW, VIOMMU_ACCEL_SOFT };
+enum viommu_accel { VIOMMU_ACCEL_AUTO, VIOMMU_ACCEL_HW, VIOMMU_ACCEL_SOFT, VIOMMU_ACCEL_FORWARD };
 
 struct disk_config {
 	char *path, *id;
@@ -336,6 +336,8 @@ struct machine {
 		struct pci_root *root;
 		/* Of its vIOMMU, when there is one: it translates for devices with iommu=on. */
 		struct amd_iommu_engine *engine;
+		struct iommufd *iommufd_soft;
+		uint32_t iommufd_device; /* of an assigned device in iommufd_kernel, or 0 */
 		struct msi_sink *slot_sink[MACHINE_SLOTS];
 		struct intx_line *slot_line[MACHINE_SLOTS];
 	} segment[MACHINE_SEGMENTS_MAX];

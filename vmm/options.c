@@ -156,6 +156,7 @@ static int viommu_accel(void *target, const char *value)
 	static const struct choice accels[] = {{"auto", VIOMMU_ACCEL_AUTO},
 					       {"hw", VIOMMU_ACCEL_HW},
 					       {"soft", VIOMMU_ACCEL_SOFT},
+					       {"forward", VIOMMU_ACCEL_FORWARD},
 					       {0}};
 	int accel = choose("viommu accel", value, accels);
 
@@ -348,16 +349,21 @@ static int set_guest_fdt(struct machine_config *config, const char *value)
 	return -EINVAL;
 }
 
-static int set_command_nr(struct machine_config *config, const char *value)
+int parse_command_nr(const char *text, unsigned *out)
 {
 	uint64_t nr;
 
-	if (parse_number(value, 0xff, &nr)) {
-		log_error("--viommu-command-nr %s: give an ioctl number from 0 to 0xff", value);
+	if (parse_number(text, 0xff, &nr)) {
+		log_error("--viommu-command-nr %s: give an ioctl number from 0 to 0xff", text);
 		return -EINVAL;
 	}
-	config->viommu_command_nr = (unsigned)nr;
+	*out = (unsigned)nr;
 	return 0;
+}
+
+static int set_command_nr(struct machine_config *config, const char *value)
+{
+	return parse_command_nr(value, &config->viommu_command_nr);
 }
 
 static int set_ctl(struct machine_config *config, const char *value)
@@ -414,7 +420,7 @@ const struct option_def run_options[] = {
 	{"vfio", "DEVICE|fd=N[,iommu=on][,id=NAME][,segment=N]",
 	 "Assign a PCI device: BDF, sysfs directory or /dev/vfio/devices/vfioN; may be repeated",
 	 config_add_vfio},
-	{"viommu", "amd[,accel=auto|hw|soft][,features=basic|v2|full][,segment=N]",
+	{"viommu", "amd[,accel=auto|hw|soft|forward][,features=basic|v2|full][,segment=N]",
 	 "Show the guest an AMD IOMMU; devices of its PCI segment with iommu=on are behind it; may "
 	 "be repeated",
 	 config_set_viommu},

@@ -122,6 +122,11 @@ close:
 	return ret;
 }
 
+uint32_t vfio_device_id(const struct vfio_device *dev)
+{
+	return dev->dev_id;
+}
+
 void vfio_device_free(struct vfio_device *dev)
 {
 	if (!dev)

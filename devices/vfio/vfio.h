@@ -57,6 +57,8 @@ struct vfio_device_config {
  */
 int vfio_device_new(struct vfio_host *host, const struct vfio_device_config *config,
 		    struct vfio_device **device);
+/* What it is called in the host's iommufd. */
+uint32_t vfio_device_id(const struct vfio_device *device);
 /* vCPUs stopped. Resets the device and gives everything back. */
 void vfio_device_free(struct vfio_device *device);
 

@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The conformance table's second half: options, allowed IOVAs, page table calls, event queues and
- * pages to map. test_iommufd_conformance.c runs it.
+ * pages to map, and VIOMMU_COMMAND. test_iommufd_conformance.c runs it.
  */
 #ifndef TEST_IOMMUFD_CONFORMANCE_H
 #define TEST_IOMMUFD_CONFORMANCE_H
 
 #include <criterion/criterion.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "devices/vfio/vfio.h"
 #include "iommufd/uapi.h"
 #include "tests/unit/fake_engine.h"
 
@@ -272,6 +274,157 @@ static void pages(struct fixture *f)
 	va = mmap(NULL, PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	EXPECT_RC(iommufd_munmap(f->ctx, va, PAGE), 0);
 	EXPECT_RC(iommufd_munmap(f->ctx, (uint8_t *)va + 1, PAGE), -EINVAL);
+}
+
+/*
+ * What a vIOMMU needs: a device of the transport's own. The kernel's is the VFIO device node in
+ * POSTERN_TEST_VFIO; without it there is none.
+ */
+static bool viommu_parent(struct fixture *f, uint32_t *dev, uint32_t *parent, int *fd)
+{
+	const char *node = getenv("POSTERN_TEST_VFIO");
+	struct iommufd_hwpt_args hwpt = {.flags = IOMMU_HWPT_ALLOC_NEST_PARENT, .pt_id = f->ioas};
+
+	*fd = -1;
+	if (iommufd_is_soft(f->ctx)) {
+		cr_assert_eq(iommufd_soft_device_add(f->ctx, dev), 0);
+	} else {
+		if (!node)
+			return false;
+		*fd = vfio_node_bind(node, iommufd_fd(f->ctx), dev);
+		cr_assert(*fd >= 0, "%s: %s", node, strerror(-*fd));
+	}
+	hwpt.dev_id = *dev;
+	EXPECT_RC(iommufd_hwpt_alloc(f->ctx, &hwpt, parent), 0);
+	return true;
+}
+
+static unsigned command_nr(const struct fixture *f)
+{
+	const char *nr = getenv("POSTERN_TEST_COMMAND_NR");
+
+	return nr && !iommufd_is_soft(f->ctx) ? (unsigned)strtoul(nr, NULL, 0)
+					      : IOMMUFD_CMD_VIOMMU_COMMAND;
+}
+
+static int command(struct fixture *f, struct iommu_viommu_command cmd)
+{
+	return iommufd_call(f->ctx, command_nr(f), &cmd);
+}
+
+#define COMMAND(...) command(f, (struct iommu_viommu_command){__VA_ARGS__})
+
+static void command_errors(struct fixture *f, uint32_t viommu, const uint32_t *other, size_t others)
+{
+	const unsigned nr = command_nr(f);
+
+	/* In order: size, reserved, operation, id, index. */
+	for (uint32_t size = 0; size < 24; size++)
+		EXPECT_RC(COMMAND(.size = size, .object_id = NO_ID, .__reserved = 1), -EINVAL);
+	EXPECT_RC(iommufd_call(f->ctx, nr, NULL), -EFAULT);
+	EXPECT_RC(COMMAND(.size = 24, .object_id = NO_ID, .__reserved = 1), -EOPNOTSUPP);
+	EXPECT_RC(COMMAND(.size = 24, .object_id = NO_ID, .op = 2), -EOPNOTSUPP);
+	EXPECT_RC(COMMAND(.size = 24, .object_id = viommu, .__reserved = 1u << 31), -EOPNOTSUPP);
+	EXPECT_RC(COMMAND(.size = 24, .object_id = viommu, .op = 0xffff), -EOPNOTSUPP);
+	for (size_t i = 0; i < others; i++) {
+		EXPECT_RC(COMMAND(.size = 24, .object_id = other[i], .index = 0x1c), -ENOENT);
+		EXPECT_RC(COMMAND(.size = 24, .object_id = other[i], .index = 0x18, .op = 1),
+			  -ENOENT);
+	}
+	for (uint16_t op = 0; op < 2; op++) {
+		EXPECT_RC(COMMAND(.size = 24, .object_id = viommu, .op = op, .index = 0x1c),
+			  -EINVAL);
+		EXPECT_RC(COMMAND(.size = 24, .object_id = viommu, .op = op, .index = 0xffff),
+			  -EINVAL);
+		EXPECT_RC(COMMAND(.size = 24, .object_id = viommu, .op = op, .index = 0x1000),
+			  -EOPNOTSUPP);
+		EXPECT_RC(COMMAND(.size = 24, .object_id = viommu, .op = op, .index = 0xfff8),
+			  -EOPNOTSUPP);
+	}
+}
+
+static void command_values(struct fixture *f, uint32_t viommu)
+{
+	/* Whole registers; of Control only bits that every vIOMMU has. */
+	static const struct {
+		uint16_t index;
+		uint64_t value;
+	} reg[] = {
+		{0x18, BIT(4) | BIT(3)},
+		{0x18, 0},
+		{0x10, UINT64_C(8) << 56 | 0x123456000},
+		{0x38, UINT64_C(9) << 56 | 0x7000},
+		{0x00, 0xabcde000 | 1},
+		{0x170, UINT64_C(1) << 56 | UINT64_C(0x41) << 32 | 0x23400 | BIT(2)},
+		{0x178, UINT64_C(0x42) << 32},
+	};
+	struct {
+		struct iommu_viommu_command cmd;
+		uint64_t tail;
+	} longer = {.cmd = {.size = 32, .object_id = viommu, .index = 0x18, .val64 = BIT(4)}};
+	struct iommu_viommu_command cmd, sent;
+	uint64_t value;
+
+	for (size_t i = 0; i < ARRAY_SIZE(reg); i++) {
+		cmd = (struct iommu_viommu_command){.size = 24,
+						    .object_id = viommu,
+						    .index = reg[i].index,
+						    .val64 = reg[i].value};
+		sent = cmd;
+		EXPECT_RC(iommufd_call(f->ctx, command_nr(f), &cmd), 0);
+		cr_expect_eq(memcmp(&cmd, &sent, sizeof(cmd)), 0, "SET leaves the structure alone");
+		cmd.op = sent.op = IOMMU_VIOMMU_COMMAND_OP_GET;
+		cmd.val64 = ~reg[i].value;
+		EXPECT_RC(iommufd_call(f->ctx, command_nr(f), &cmd), 0);
+		cr_expect_eq(memcmp(&cmd, &sent, sizeof(cmd)), 0, "%#x: %#llx", reg[i].index,
+			     (unsigned long long)cmd.val64);
+	}
+	EXPECT_RC(iommufd_call(f->ctx, command_nr(f), &longer), 0);
+	longer.tail = BIT(63);
+	longer.cmd.val64 = 0;
+	EXPECT_RC(iommufd_call(f->ctx, command_nr(f), &longer), -E2BIG);
+	EXPECT_RC(iommufd_viommu_command_get(f->ctx, viommu, 0x18, &value), 0);
+	cr_expect_eq(value, BIT(4), "refused before anything was done");
+}
+
+static void viommu_commands(struct fixture *f)
+{
+	uint32_t dev, parent, viommu, second;
+	uint64_t value, vf_page = 1;
+	struct iommu_viommu_alloc cmd = {.size = sizeof(cmd), .type = IOMMU_VIOMMU_TYPE_AMD};
+	struct iommu_viommu_amd data;
+	int fd;
+
+	if (!viommu_parent(f, &dev, &parent, &fd))
+		return;
+	cmd.dev_id = dev;
+	cmd.hwpt_id = parent;
+	EXPECT_RC(iommufd_call(f->ctx, IOMMUFD_CMD_VIOMMU_ALLOC, &cmd), -EINVAL);
+	cmd.data_len = 4;
+	cmd.data_uptr = (uintptr_t)&data;
+	EXPECT_RC(iommufd_call(f->ctx, IOMMUFD_CMD_VIOMMU_ALLOC, &cmd), -EINVAL);
+	cmd.data_len = 16;
+	EXPECT_RC(iommufd_call(f->ctx, IOMMUFD_CMD_VIOMMU_ALLOC, &cmd), -EINVAL);
+	cmd.data_len = 8;
+	cmd.data_uptr = 0;
+	EXPECT_RC(iommufd_call(f->ctx, IOMMUFD_CMD_VIOMMU_ALLOC, &cmd), -EFAULT);
+
+	EXPECT_RC(iommufd_viommu_alloc_amd(f->ctx, dev, parent, &viommu, &vf_page), 0);
+	cr_expect_eq(vf_page, 0);
+	EXPECT_RC(iommufd_destroy(f->ctx, parent), -EBUSY);
+	const uint32_t other[] = {0, NO_ID, BIG_ID, f->ioas, parent, dev};
+
+	command_errors(f, viommu, other, ARRAY_SIZE(other));
+	command_values(f, viommu);
+	EXPECT_RC(iommufd_viommu_alloc_amd(f->ctx, dev, parent, &second, &vf_page), 0);
+	EXPECT_RC(iommufd_viommu_command_get(f->ctx, second, 0x170, &value), 0);
+	cr_expect_eq(value, 0, "a vIOMMU has registers of its own");
+	EXPECT_RC(iommufd_destroy(f->ctx, second), 0);
+	EXPECT_RC(iommufd_viommu_command_set(f->ctx, second, 0x18, 0), -ENOENT);
+	EXPECT_RC(iommufd_destroy(f->ctx, viommu), 0);
+	EXPECT_RC(iommufd_destroy(f->ctx, parent), 0);
+	if (fd >= 0)
+		close(fd);
 }
 
 #endif

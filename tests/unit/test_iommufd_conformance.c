@@ -2,6 +2,8 @@
 /*
  * One table of cases for every transport: what holds for /dev/iommu must hold for the soft iommufd.
  * POSTERN_TEST_IOMMU=kernel or soft runs one of them; without it both, as far as they are there.
+ * What needs a vIOMMU of the kernel runs on the VFIO device node in POSTERN_TEST_VFIO, with
+ * VIOMMU_COMMAND's number in POSTERN_TEST_COMMAND_NR.
  */
 #include "tests/unit/iommufd_conformance.h"
 
@@ -267,15 +269,21 @@ static void device_ids(struct fixture *f)
 }
 
 static void (*const cases[])(struct fixture *) = {
-	sizes,	     ids,	  many_ids,	map_errors,	   overlap,	unmap,
-	chosen_iova, copy,	  map_file,	iova_ranges,	   device_ids,	options,
-	huge_pages,  allow_iovas, dirty_errors, invalidate_errors, fault_queue, veventq_errors,
-	pages,
+	sizes,	      ids,
+	many_ids,     map_errors,
+	overlap,      unmap,
+	chosen_iova,  copy,
+	map_file,     iova_ranges,
+	device_ids,   options,
+	huge_pages,   allow_iovas,
+	dirty_errors, invalidate_errors,
+	fault_queue,  veventq_errors,
+	pages,	      viommu_commands,
 };
 
 static void run_cases(bool kernel)
 {
-	const char *only = getenv("POSTERN_TEST_IOMMU");
+	const char *only = getenv("POSTERN_TEST_IOMMU"), *nr = getenv("POSTERN_TEST_COMMAND_NR");
 	struct fixture f = {0};
 	uint8_t *memory;
 	int rc;
@@ -286,7 +294,9 @@ static void run_cases(bool kernel)
 	cr_assert_neq(memory, MAP_FAILED);
 	f.memory = (uint8_t *)align_up((uintptr_t)memory, 16 * PAGE);
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
-		rc = kernel ? iommufd_open_kernel(&f.ctx, -1, IOMMUFD_CMD_VIOMMU_COMMAND)
+		rc = kernel ? iommufd_open_kernel(&f.ctx, -1,
+						  nr ? (unsigned)strtoul(nr, NULL, 0)
+						     : IOMMUFD_CMD_VIOMMU_COMMAND)
 			    : iommufd_open_soft(&f.ctx, NULL);
 		if (rc && kernel && !only)
 			cr_skip_test("/dev/iommu: %s", strerror(-rc));
