@@ -8,7 +8,9 @@ if [ -z "$button" ]; then
 	say "no power button"
 	exit 1
 fi
+# Open before anybody is told: from then on no event is lost.
+exec 7<"$button"
 say "waiting for the power button"
-if timeout 60 dd if="$button" of=/dev/null bs=24 count=1 2>/dev/null; then
+if timeout 300 dd of=/dev/null bs=24 count=1 <&7 2>/dev/null; then
 	say "the power button was pressed"
 fi

@@ -5,6 +5,8 @@ ip link set eth0 up
 ip address add 10.7.0.2/24 dev eth0
 say "net mac $(cat /sys/class/net/eth0/address) mtu $(cat /sys/class/net/eth0/mtu)"
 say "net queues $(ls -d /sys/class/net/eth0/queues/rx-* | wc -l)"
+# Bit by bit, from bit 0 on.
+say "net features $(cat /sys/class/net/eth0/device/features)"
 if ping -c 5 -W 20 10.7.0.1; then
 	say "net pings"
 fi
@@ -13,7 +15,7 @@ if ping -c 2 -W 20 -s 1372 10.7.0.1 && ping -c 2 -W 20 -s 0 10.7.0.1; then
 	say "net pings of all lengths"
 fi
 say "net in $(nc 10.7.0.1 5001 | sha256sum | cut -d' ' -f1)"
-head -c 16777216 /dev/urandom >/tmp/out
+head -c "$(parameter bytes 0)" /dev/urandom >/tmp/out
 say "net out $(sha256sum </tmp/out | cut -d' ' -f1)"
 nc 10.7.0.1 5002 </tmp/out
 # Both at once.

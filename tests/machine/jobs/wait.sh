@@ -5,7 +5,7 @@ disk=${disk:-/dev/vda}
 tries=0
 until [ -b "$disk" ]; do
 	tries=$((tries + 1))
-	if [ $tries -gt 100 ]; then
+	if [ $tries -gt 600 ]; then
 		say "no disk $disk"
 		exit 1
 	fi
