@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* --net */
+#include <ctype.h>
 #include <errno.h>
 #include <net/if.h>
 #include <stdio.h>
@@ -49,12 +50,15 @@ static int net_fd(void *target, const char *value)
 static int net_mac(void *target, const char *value)
 {
 	struct net_config *net = target;
-	int used = 0;
 
-	if (sscanf(value, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx%n", &net->mac[0], &net->mac[1],
-		   &net->mac[2], &net->mac[3], &net->mac[4], &net->mac[5], &used) != 6 ||
-	    strlen(value) != 17 || used != 17)
-		return -EINVAL;
+	for (unsigned i = 0; i < sizeof(net->mac); i++, value += 3) {
+		const char digits[3] = {value[0], value[0] ? value[1] : '\0'};
+
+		if (!isxdigit((unsigned char)digits[0]) || !isxdigit((unsigned char)digits[1]) ||
+		    value[2] != (i < sizeof(net->mac) - 1 ? ':' : '\0'))
+			return -EINVAL;
+		net->mac[i] = (uint8_t)strtoul(digits, NULL, 16);
+	}
 	/* A card's own address is never that of a group. */
 	if (net->mac[0] & 1)
 		return -EINVAL;

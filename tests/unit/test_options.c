@@ -65,8 +65,17 @@ Test(options, a_whole_command_line)
 			   "--cpus", "4", "--disk", "path=a.img,readonly=on",
 			   "--disk=path=b=c,iommu=on", "--vfio", "0000:01:00.0,iommu=on", "--vfio",
 			   "fd=7", "--viommu", "amd,accel=soft,features=v2", "--event-loop", "poll",
-			   "--serial", "file=log", "--stats"),
+			   "--serial", "file=log", "--stats", "--net",
+			   "tap=tap0,mac=02:aB:00:ff:10:01,mtu=9000,queues=2,iommu=on,id=lan",
+			   "--net=fd=5:6"),
 		     0);
+	cr_assert_eq(c.nets, 2);
+	cr_expect_str_eq(c.net[0].name, "tap0");
+	cr_expect_str_eq(c.net[0].id, "lan");
+	cr_expect(c.net[0].has_mac && !memcmp(c.net[0].mac, "\x02\xab\x00\xff\x10\x01", 6));
+	cr_expect(c.net[0].mtu == 9000 && c.net[0].pairs == 2 && !c.net[0].fds && c.net[0].iommu);
+	cr_expect(c.net[1].fds == 2 && c.net[1].fd[1] == 6 && c.net[1].pairs == 2);
+	cr_expect(!c.net[1].has_mac && !c.net[1].iommu);
 	cr_expect_str_eq(c.kernel, "k");
 	cr_expect_str_eq(c.initrd, "i");
 	cr_expect_eq(c.memory, GIB);
@@ -135,6 +144,24 @@ Test(options, refusals, .init = stderr_to_memory)
 		{"--kernel", "k", "--vfio", ",fd=3"},
 		{"--kernel", "k", "--ctl", ""},
 		{"--kernel", "k", "--ctl", "fd=x"},
+		{"--kernel", "k", "--net", "mtu=1500"},
+		{"--kernel", "k", "--net", "tap="},
+		{"--kernel", "k", "--net", "tap=a-name-too-long-for-linux"},
+		{"--kernel", "k", "--net", "tap=t,fd=3"},
+		{"--kernel", "k", "--net", "fd=3:"},
+		{"--kernel", "k", "--net", "fd=3:x"},
+		{"--kernel", "k", "--net", "fd=1:2:3:4:5:6:7:8:9"},
+		{"--kernel", "k", "--net", "fd=3:4,queues=1"},
+		{"--kernel", "k", "--net", "tap=t,queues=0"},
+		{"--kernel", "k", "--net", "tap=t,queues=9"},
+		{"--kernel", "k", "--net", "tap=t,mtu=67"},
+		{"--kernel", "k", "--net", "tap=t,mtu=65536"},
+		{"--kernel", "k", "--net", "tap=t,mac=02:00:00:00:00"},
+		{"--kernel", "k", "--net", "tap=t,mac=02:00:00:00:00:0g"},
+		{"--kernel", "k", "--net", "tap=t,mac=02:00:00:00:00:011"},
+		{"--kernel", "k", "--net", "tap=t,mac=03:00:00:00:00:01"}, /* of a group */
+		{"--kernel", "k", "--net", "tap=t,iommu=on"},		   /* no vIOMMU */
+		{"--kernel", "k", "--net", "tap=t,segment=1"},
 		{"--kernel", "k", "--viommu", "intel"},
 		{"--kernel", "k", "--viommu", "amd,accel=warp"},
 		{"--kernel", "k", "--viommu", "amd,features=v3"},
