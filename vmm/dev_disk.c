@@ -236,6 +236,7 @@ static void disks_stats(struct machine *m, struct metrics *out)
 		metric_counter(out, "disk.reads", dev->id, s.reads);
 		metric_counter(out, "disk.writes", dev->id, s.writes);
 		metric_counter(out, "disk.flushes", dev->id, s.flushes);
+		metric_counter(out, "disk.discards", dev->id, s.discards);
 		metric_counter(out, "disk.errors", dev->id, s.errors);
 		metric_counter(out, "disk.bytes_read", dev->id, s.bytes_read);
 		metric_counter(out, "disk.bytes_written", dev->id, s.bytes_written);

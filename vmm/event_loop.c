@@ -279,7 +279,7 @@ int event_loop_submit(struct event_loop *loop, struct event_io *io)
 {
 	int ret;
 
-	if (io->op > EVENT_IO_FDATASYNC)
+	if (io->op > EVENT_IO_FALLOCATE)
 		return -EINVAL;
 	io->node.next = NULL;
 	ret = loop->engine->submit(loop, io);

@@ -152,6 +152,8 @@ static int execute(const struct event_io *io)
 		return fsync(io->fd) ? -errno : 0;
 	case EVENT_IO_FDATASYNC:
 		return fdatasync(io->fd) ? -errno : 0;
+	case EVENT_IO_FALLOCATE:
+		return fallocate(io->fd, io->mode, (off_t)io->offset, (off_t)io->len) ? -errno : 0;
 	}
 	return -EINVAL;
 }

@@ -77,7 +77,8 @@ static int create_ring(struct io_uring *ring)
 static int probe_ring(struct io_uring *ring)
 {
 	static const int needed[] = {IORING_OP_READV,	 IORING_OP_WRITEV, IORING_OP_FSYNC,
-				     IORING_OP_POLL_ADD, IORING_OP_READ,   IORING_OP_ASYNC_CANCEL};
+				     IORING_OP_POLL_ADD, IORING_OP_READ,   IORING_OP_ASYNC_CANCEL,
+				     IORING_OP_FALLOCATE};
 	struct io_uring_probe *probe;
 	int ret = 0;
 
@@ -247,6 +248,9 @@ static void fill_io(struct io_uring_sqe *sqe, struct event_io *io)
 		break;
 	case EVENT_IO_FDATASYNC:
 		io_uring_prep_fsync(sqe, io->fd, IORING_FSYNC_DATASYNC);
+		break;
+	case EVENT_IO_FALLOCATE:
+		io_uring_prep_fallocate(sqe, io->fd, io->mode, io->offset, io->len);
 		break;
 	}
 	io_uring_sqe_set_data64(sqe, (uintptr_t)io | TAG_IO);

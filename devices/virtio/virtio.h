@@ -54,7 +54,9 @@ void virtio_blk_resume(struct virtio_blk *blk);
 bool virtio_blk_idle(const struct virtio_blk *blk);
 
 struct virtio_blk_stats {
-	uint64_t reads, writes, flushes, errors, bytes_read, bytes_written, kicks, interrupts;
+	/* discards: requests to free or to zero */
+	uint64_t reads, writes, flushes, discards, errors, bytes_read, bytes_written, kicks,
+		interrupts;
 };
 void virtio_blk_stats(const struct virtio_blk *blk, struct virtio_blk_stats *stats);
 

@@ -4,6 +4,7 @@
  * memory.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <linux/fs.h>
 #include <linux/virtio_ids.h>
@@ -18,14 +19,23 @@
 #include "postern/log.h"
 
 /* Feature bits (5.2.3). */
-#define VIRTIO_BLK_F_SIZE_MAX 1
-#define VIRTIO_BLK_F_SEG_MAX  2
-#define VIRTIO_BLK_F_RO	      5
-#define VIRTIO_BLK_F_BLK_SIZE 6
-#define VIRTIO_BLK_F_FLUSH    9
+#define VIRTIO_BLK_F_SIZE_MAX	  1
+#define VIRTIO_BLK_F_SEG_MAX	  2
+#define VIRTIO_BLK_F_RO		  5
+#define VIRTIO_BLK_F_BLK_SIZE	  6
+#define VIRTIO_BLK_F_FLUSH	  9
+#define VIRTIO_BLK_F_DISCARD	  13
+#define VIRTIO_BLK_F_WRITE_ZEROES 14
 
 /* Request types and status (5.2.6). */
-enum { BLK_T_IN = 0, BLK_T_OUT = 1, BLK_T_FLUSH = 4, BLK_T_GET_ID = 8 };
+enum {
+	BLK_T_IN = 0,
+	BLK_T_OUT = 1,
+	BLK_T_FLUSH = 4,
+	BLK_T_GET_ID = 8,
+	BLK_T_DISCARD = 11,
+	BLK_T_WRITE_ZEROES = 13,
+};
 enum { BLK_S_OK = 0, BLK_S_IOERR = 1, BLK_S_UNSUPP = 2 };
 
 #define BLK_ID_BYTES 20u
@@ -53,10 +63,22 @@ struct blk_config_space {
 	uint32_t seg_max;
 	uint32_t geometry;
 	uint32_t blk_size;
+	uint64_t topology;
+	uint8_t writeback, unused0;
+	uint16_t num_queues;
+	uint32_t max_discard_sectors;
+	uint32_t max_discard_seg;
+	uint32_t discard_sector_alignment;
+	uint32_t max_write_zeroes_sectors;
+	uint32_t max_write_zeroes_seg;
+	uint8_t write_zeroes_may_unmap;
+	uint8_t unused1[7];
 };
 _Static_assert(offsetof(struct blk_config_space, seg_max) == 12, "virtio 1.2, 5.2.4");
 _Static_assert(offsetof(struct blk_config_space, blk_size) == 20, "virtio 1.2, 5.2.4");
-_Static_assert(sizeof(struct blk_config_space) == 24, "virtio 1.2, 5.2.4");
+_Static_assert(offsetof(struct blk_config_space, max_discard_sectors) == 36, "virtio 1.2, 5.2.4");
+_Static_assert(offsetof(struct blk_config_space, write_zeroes_may_unmap) == 56, "5.2.4");
+#define BLK_CONFIG_SIZE 60u
 
 struct blk_header {
 	uint32_t type;
@@ -64,6 +86,16 @@ struct blk_header {
 	uint64_t sector;
 };
 _Static_assert(sizeof(struct blk_header) == 16, "virtio 1.2, 5.2.6");
+
+/* What a DISCARD or WRITE_ZEROES is about; one a request. */
+struct blk_extent {
+	uint64_t sector;
+	uint32_t sectors;
+	uint32_t flags;
+};
+_Static_assert(sizeof(struct blk_extent) == 16, "virtio 1.2, 5.2.6");
+#define BLK_EXTENT_UNMAP   1u
+#define BLK_EXTENT_SECTORS (1u << 22)
 
 struct blk_request {
 	struct event_io io;
@@ -89,7 +121,8 @@ struct virtio_blk {
 	unsigned iov_max;
 	struct blk_request *free;
 	struct {
-		_Atomic uint64_t reads, writes, flushes, errors, bytes_read, bytes_written;
+		_Atomic uint64_t reads, writes, flushes, discards, errors, bytes_read,
+			bytes_written;
 	} stats;
 };
 
@@ -158,7 +191,8 @@ static void request_finish(struct blk_request *req, uint8_t status)
 /* The guest sees every error; whoever runs the machine is told of the first. */
 static void say_error(struct blk_request *req, int error)
 {
-	static const char *const what[] = {"reading", "writing", "syncing", "syncing"};
+	static const char *const what[] = {"reading", "writing", "syncing", "syncing",
+					   "freeing space in"};
 	struct virtio_blk *blk = req->blk;
 
 	if (blk->error_said)
@@ -186,6 +220,15 @@ static void request_sync(struct blk_request *req)
 	request_submit(req);
 }
 
+/* 5.2.6.2: a driver that cannot flush must find what it has written on stable storage. */
+static void request_written(struct blk_request *req)
+{
+	if (virtio_pci_has(&req->blk->vp, VIRTIO_BLK_F_FLUSH))
+		request_finish(req, BLK_S_OK);
+	else
+		request_sync(req);
+}
+
 static void request_done(struct event_io *io, int result)
 {
 	struct blk_request *req = container_of(io, struct blk_request, io);
@@ -200,9 +243,18 @@ static void request_done(struct event_io *io, int result)
 		request_submit(req);
 		return;
 	}
+	/* A file system that cannot free space; the guest writes zeros itself then. */
+	if (io->op == EVENT_IO_FALLOCATE && result == -EOPNOTSUPP) {
+		request_finish(req, BLK_S_UNSUPP);
+		return;
+	}
 	if (result < 0)
 		say_error(req, result);
-	if (io->op == EVENT_IO_FDATASYNC) {
+	if (io->op == EVENT_IO_FALLOCATE && !result) {
+		request_written(req);
+		return;
+	}
+	if (io->op == EVENT_IO_FDATASYNC || io->op == EVENT_IO_FALLOCATE) {
 		request_finish(req, result ? BLK_S_IOERR : BLK_S_OK);
 		return;
 	}
@@ -226,11 +278,7 @@ static void request_done(struct event_io *io, int result)
 		return;
 	}
 	add(&blk->stats.bytes_written, req->data_len);
-	/* 5.2.6.2: a driver that cannot flush must find completed writes on stable storage. */
-	if (virtio_pci_has(&blk->vp, VIRTIO_BLK_F_FLUSH))
-		request_finish(req, BLK_S_OK);
-	else
-		request_sync(req);
+	request_written(req);
 }
 
 static bool range_on_disk(const struct virtio_blk *blk, uint64_t sector, uint64_t len)
@@ -259,6 +307,41 @@ static void start_transfer(struct blk_request *req, uint64_t sector)
 	request_submit(req);
 }
 
+static void start_extent(struct blk_request *req)
+{
+	const bool discard = req->type == BLK_T_DISCARD;
+	struct virtio_blk *blk = req->blk;
+	struct blk_extent extent;
+
+	add(&blk->stats.discards, 1);
+	if (!virtio_pci_has(&blk->vp, discard ? VIRTIO_BLK_F_DISCARD : VIRTIO_BLK_F_WRITE_ZEROES)) {
+		request_finish(req, BLK_S_UNSUPP);
+		return;
+	}
+	if (req->data_len != sizeof(extent) ||
+	    iov_read(req->data, req->data_count, &extent, sizeof(extent)) != sizeof(extent) ||
+	    extent.sectors > BLK_EXTENT_SECTORS ||
+	    !range_on_disk(blk, extent.sector, (uint64_t)extent.sectors * SECTOR)) {
+		request_finish(req, BLK_S_IOERR);
+		return;
+	}
+	/* 5.2.6.2: flags that are reserved; freeing is what a discard does anyway. */
+	if (extent.flags & (discard ? UINT32_MAX : ~BLK_EXTENT_UNMAP)) {
+		request_finish(req, BLK_S_UNSUPP);
+		return;
+	}
+	if (!extent.sectors) {
+		request_finish(req, BLK_S_OK);
+		return;
+	}
+	req->io.op = EVENT_IO_FALLOCATE;
+	req->io.mode = FALLOC_FL_KEEP_SIZE |
+		       (discard || extent.flags ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE);
+	req->io.offset = extent.sector * SECTOR;
+	req->io.len = (uint64_t)extent.sectors * SECTOR;
+	request_submit(req);
+}
+
 static void start_get_id(struct blk_request *req)
 {
 	char id[BLK_ID_BYTES] = {0};
@@ -279,7 +362,8 @@ static void request_start(struct blk_request *req, const struct blk_header *head
 	req->status = (uint8_t *)last->iov_base + last->iov_len - 1;
 	iov_drop_back(writable, &count, 1);
 	req->type = header->type;
-	if (req->type == BLK_T_OUT) {
+	if (req->type == BLK_T_OUT || req->type == BLK_T_DISCARD ||
+	    req->type == BLK_T_WRITE_ZEROES) {
 		req->data = req->iov;
 		req->data_count = chain->readable;
 		req->data_len = chain->readable_len - sizeof(*header);
@@ -304,6 +388,10 @@ static void request_start(struct blk_request *req, const struct blk_header *head
 		break;
 	case BLK_T_GET_ID:
 		start_get_id(req);
+		break;
+	case BLK_T_DISCARD:
+	case BLK_T_WRITE_ZEROES:
+		start_extent(req);
 		break;
 	default:
 		request_finish(req, BLK_S_UNSUPP);
@@ -353,6 +441,16 @@ static int disk_size(int fd, uint64_t *size)
 	return 0;
 }
 
+/* Whether space in the file can be given back: tried where there is none, beyond its end. */
+static bool can_free_space(int fd, uint64_t size)
+{
+	struct stat st;
+
+	return (!fstat(fd, &st) && S_ISBLK(st.st_mode)) ||
+	       !fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			  (off_t)align_up(size, GUEST_PAGE_SIZE), GUEST_PAGE_SIZE);
+}
+
 int virtio_blk_new(const struct virtio_env *env, const struct virtio_blk_config *config,
 		   struct virtio_blk **out)
 {
@@ -385,8 +483,17 @@ int virtio_blk_new(const struct virtio_env *env, const struct virtio_blk_config 
 			    BIT(VIRTIO_BLK_F_FLUSH),
 		.queues = 1,
 		.config = &blk->space,
-		.config_size = sizeof(blk->space),
+		.config_size = BLK_CONFIG_SIZE,
 	};
+	if (!config->readonly && can_free_space(config->fd, size)) {
+		transport.features |= BIT(VIRTIO_BLK_F_DISCARD) | BIT(VIRTIO_BLK_F_WRITE_ZEROES);
+		blk->space.max_discard_sectors = BLK_EXTENT_SECTORS;
+		blk->space.max_discard_seg = 1;
+		blk->space.discard_sector_alignment = GUEST_PAGE_SIZE / SECTOR;
+		blk->space.max_write_zeroes_sectors = BLK_EXTENT_SECTORS;
+		blk->space.max_write_zeroes_seg = 1;
+		blk->space.write_zeroes_may_unmap = 1;
+	}
 	if (env->iommu)
 		transport.features |= BIT(VIRTIO_BLK_F_SIZE_MAX);
 	if (blk->readonly)
@@ -440,6 +547,7 @@ void virtio_blk_stats(const struct virtio_blk *blk, struct virtio_blk_stats *sta
 	stats->reads = blk->stats.reads;
 	stats->writes = blk->stats.writes;
 	stats->flushes = blk->stats.flushes;
+	stats->discards = blk->stats.discards;
 	stats->errors = blk->stats.errors;
 	stats->bytes_read = blk->stats.bytes_read;
 	stats->bytes_written = blk->stats.bytes_written;

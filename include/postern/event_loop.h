@@ -45,7 +45,13 @@ struct event_watch {
 };
 
 /* One I/O request. The buffers and the iovec array belong to the kernel until done() runs. */
-enum event_io_op { EVENT_IO_READV, EVENT_IO_WRITEV, EVENT_IO_FSYNC, EVENT_IO_FDATASYNC };
+enum event_io_op {
+	EVENT_IO_READV,
+	EVENT_IO_WRITEV,
+	EVENT_IO_FSYNC,
+	EVENT_IO_FDATASYNC,
+	EVENT_IO_FALLOCATE, /* [offset, offset + len) with mode, fallocate(2) */
+};
 
 struct event_io {
 	struct event_node node;
@@ -53,7 +59,8 @@ struct event_io {
 	int fd;
 	const struct iovec *iov;
 	unsigned iov_count;
-	uint64_t offset;
+	uint64_t offset, len;
+	int mode;
 	/* RESULT: bytes moved, or -errno. Always runs from the loop, never inside submit. */
 	void (*done)(struct event_io *io, int result);
 };

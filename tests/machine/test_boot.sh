@@ -91,6 +91,25 @@ guest 150 disk "postern.disk=/dev/vda" --memory 256M --disk "path=$disk,readonly
 [ "$before" = "$(sha256sum <"$disk")" ]
 ok "readonly=on: the image is untouched" $?
 
+# A file system that can take space back, which the machine's share of the host's cannot.
+name="virtio-blk, fstrim"
+inside 150 sh -c '
+	mkdir -p /tmp/trim && mount -t tmpfs none /tmp/trim || exit 1
+	truncate -s 64M /tmp/trim/disk && mkfs.ext4 -q /tmp/trim/disk
+	"$1" run --kernel "$2/vmlinux" --initrd "$3" --memory 256M --stats --disk path=/tmp/trim/disk \
+		--cmdline "console=ttyS0 panic=-1 postern.job=trim"
+	status=$?
+	echo "kilobytes $(du -k /tmp/trim/disk | cut -f1)"
+	e2fsck -fn /tmp/trim/disk >/dev/null 2>&1 && echo "file system clean"
+	umount /tmp/trim
+	exit $status' sh "$O/postern" "$kernel" "$initrd"
+ok "$name: powers off with status 0" $?
+grep -q 'postern-guest: trimmed' "$work/log" && [ "$(counter disk.discards)" -gt 0 ] &&
+	[ "$(sed -n 's/^kilobytes //p' "$work/log")" -lt 8192 ]
+ok "$name: the host has its space again" $?
+grep -q '^file system clean' "$work/log"
+ok "$name: the file system is clean" $?
+
 disk=$scratch/persist.img
 image "$disk" 48M >/dev/null
 guest 240 persist "postern.disk=/dev/vda" --memory 256M --disk "path=$disk"
@@ -101,13 +120,21 @@ ok "write, fsync, reset, verify: the data is there after the reset" $?
 e2fsck -fn "$disk" >"$work/log" 2>&1
 ok "write, fsync, reset, verify: the file system is clean" $?
 
-inside 150 sh -c '
+inside 300 sh -c '
 	"$1" run --kernel "$2/vmlinux" --initrd "$3" --memory 256M \
-		--cmdline "console=ttyS0 panic=-1 postern.job=button" </dev/null &
+		--cmdline "console=ttyS0 panic=-1 postern.job=button" </dev/null \
+		>"$POSTERN_SCRATCH/button" 2>&1 &
 	pid=$!
-	sleep 20
+	tries=0
+	until grep -q "waiting for the power button" "$POSTERN_SCRATCH/button" || [ $tries = 1500 ]; do
+		tries=$((tries + 1))
+		sleep 0.1
+	done
 	kill -TERM $pid
-	wait $pid' sh "$O/postern" "$kernel" "$initrd"
+	wait $pid
+	status=$?
+	cat "$POSTERN_SCRATCH/button"
+	exit $status' sh "$O/postern" "$kernel" "$initrd"
 ok "SIGTERM: the guest powers off with status 0" $?
 grep -q 'the power button was pressed' "$work/log"
 ok "SIGTERM: the guest saw its power button" $?

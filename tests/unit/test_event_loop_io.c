@@ -118,7 +118,7 @@ LOOP_TEST(io_results_pass_through)
 	int fd = memfd_create("io", MFD_CLOEXEC), fds[2];
 	uint8_t buf[64] = {1, 2, 3};
 	char xyz[] = "xyz";
-	struct event_io bad = {.op = (enum event_io_op)99};
+	struct event_io bad = {.op = (enum event_io_op)99}, hole;
 
 	setup(kind);
 	cr_assert_eq(ftruncate(fd, 40), 0);
@@ -127,7 +127,24 @@ LOOP_TEST(io_results_pass_through)
 	cr_expect_eq(do_io(EVENT_IO_READV, -1, buf, sizeof(buf), 0), -EBADF);
 	cr_expect_eq(do_io(EVENT_IO_FDATASYNC, -1, buf, 0, 0), -EBADF);
 	cr_expect_eq(do_io(EVENT_IO_READV, fd, (void *)8, 8, 0), -EFAULT);
+	hole = (struct event_io){.op = EVENT_IO_FALLOCATE,
+				 .fd = fd,
+				 .mode = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				 .offset = 10,
+				 .len = 20,
+				 .done = result_done};
+	memset(buf, 0xff, sizeof(buf));
+	cr_assert_eq(pwrite(fd, buf, 40, 0), 40);
+	cr_assert_eq(event_loop_submit(loop, &hole), 0);
+	run();
+	cr_expect_eq(last_result, 0);
+	cr_assert_eq(pread(fd, buf, sizeof(buf), 0), 40);
+	cr_expect(buf[9] == 0xff && !buf[10] && !buf[29] && buf[30] == 0xff);
 	cr_assert_eq(pipe(fds), 0);
+	hole.fd = fds[0];
+	cr_assert_eq(event_loop_submit(loop, &hole), 0);
+	run();
+	cr_expect_lt(last_result, 0);
 	cr_expect_eq(do_io(EVENT_IO_WRITEV, fds[1], xyz, 3, 0), 3);
 	cr_expect_eq(do_io(EVENT_IO_READV, fds[0], buf, sizeof(buf), 0), 3);
 	cr_expect_eq(memcmp(buf, "xyz", 3), 0);

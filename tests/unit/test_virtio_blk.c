@@ -12,6 +12,7 @@
 
 #define V1    BIT(32)
 #define FLUSH BIT(9)
+#define FREE  (BIT(13) | BIT(14)) /* DISCARD, WRITE_ZEROES */
 #define WR    VRING_DESC_F_WRITE
 #define NEXT  VRING_DESC_F_NEXT
 
@@ -103,10 +104,15 @@ Test(virtio_blk, configuration)
 	int pair[2];
 
 	setup();
-	cr_expect_eq(offered(), V1 | BIT(28) | BIT(29) | FLUSH | BIT(6) | BIT(2));
+	cr_expect_eq(offered(), V1 | BIT(28) | BIT(29) | FLUSH | BIT(6) | BIT(2) | FREE);
 	cr_expect_eq(rd(VIRTIO_DEVICE_OFFSET, 8), SECTORS);
 	cr_expect_eq(rd(VIRTIO_DEVICE_OFFSET + 12, 4), 254);
 	cr_expect_eq(rd(VIRTIO_DEVICE_OFFSET + 20, 4), 512);
+	cr_expect_eq(rd(VIRTIO_DEVICE_OFFSET + 36, 4), 1 << 22);
+	cr_expect_eq(rd(VIRTIO_DEVICE_OFFSET + 40, 4), 1);
+	cr_expect_eq(rd(VIRTIO_DEVICE_OFFSET + 44, 4), 8);
+	cr_expect_eq(rd(VIRTIO_DEVICE_OFFSET + 56, 1), 1);
+	cr_expect_eq(rd(VIRTIO_DEVICE_OFFSET + 60, 4), 0);
 	cr_expect_eq(published->config[11], 1);
 	cr_expect_eq(published->config[10], 0x80);
 	cr_expect_eq(pci_get16(published, 2), 0x1042);
@@ -268,7 +274,7 @@ Test(virtio_blk, refused_requests)
 	cr_expect_eq(request(0, 0, 511, WR), 1);
 	cr_expect_eq(request(1, 0, 513, 0), 1);
 	cr_expect_eq(request(2, 0, 512, WR), 2, "SCSI command");
-	cr_expect_eq(request(11, 0, 512, 0), 2, "DISCARD is not offered");
+	cr_expect_eq(request(11, 0, 512, 0), 2, "DISCARD was not negotiated");
 	cr_expect_eq(request(0xffffffff, 0, 0, 0), 2);
 	cr_expect_eq(*(uint8_t *)at(BUFFER), 0x77);
 	cr_expect_eq(request(0, SECTORS, 0, 0), 0, "nothing from the very end");
@@ -277,6 +283,74 @@ Test(virtio_blk, refused_requests)
 	cr_expect_eq(request(0, SECTORS - 1, 512, WR), 0);
 	cr_expect(pattern(at(BUFFER), SECTORS - 1, 512));
 	teardown();
+}
+
+/* A DISCARD or WRITE_ZEROES of one extent. */
+static uint8_t extent(uint32_t type, uint64_t sector, uint32_t sectors, uint32_t flags)
+{
+	*(uint64_t *)at(BUFFER) = sector;
+	*(uint32_t *)at(BUFFER + 8) = sectors;
+	*(uint32_t *)at(BUFFER + 12) = flags;
+	return request(type, 0, 16, 0);
+}
+
+static bool zero(unsigned sector, unsigned sectors)
+{
+	uint8_t check[512];
+
+	for (unsigned i = sector; i < sector + sectors; i++) {
+		cr_assert_eq(pread(disk, check, 512, i * 512), 512);
+		for (unsigned j = 0; j < 512; j++)
+			if (check[j])
+				return false;
+	}
+	return true;
+}
+
+static void freeing(enum event_loop_kind kind)
+{
+	const uint32_t discard = 11, zeroes = 13, unmap = 1;
+	struct virtio_blk_stats stats;
+	uint8_t check[512], answer;
+
+	setup_on(kind, false, false);
+	bring_up(V1 | FLUSH | FREE, 16);
+	cr_expect_eq(extent(discard, 8, 8, 0), 0);
+	cr_expect(zero(8, 8));
+	cr_expect_eq(extent(zeroes, 24, 3, unmap), 0);
+	cr_expect(zero(24, 3));
+	/* Without unmapping: the file system can, or says so and changes nothing. */
+	answer = extent(zeroes, 32, 8, 0);
+	cr_expect(answer == 0 || answer == 2);
+	cr_expect_eq(zero(32, 8), answer == 0);
+	for (unsigned i = 0; i < SECTORS; i++) {
+		if ((i >= 8 && i < 16) || (i >= 24 && i < 27) || (i >= 32 && i < 40))
+			continue;
+		cr_assert_eq(pread(disk, check, 512, i * 512), 512);
+		cr_expect(pattern(check, i, 512), "sector %u is another's", i);
+	}
+	cr_expect_eq(lseek(disk, 0, SEEK_END), SECTORS * 512 + 100, "the size stays");
+	cr_expect_eq(extent(discard, 40, 0, 0), 0, "nothing");
+	cr_expect_eq(extent(discard, SECTORS - 1, 2, 0), 1, "beyond the end");
+	cr_expect_eq(extent(zeroes, ~UINT64_C(0), 2, 0), 1);
+	cr_expect_eq(extent(discard, 0, (1u << 22) + 1, 0), 1, "more than was offered");
+	cr_expect_eq(extent(discard, 40, 1, unmap), 2);
+	cr_expect_eq(extent(zeroes, 40, 1, 2), 2, "a reserved flag");
+	cr_expect_eq(request(discard, 0, 15, 0), 1);
+	cr_expect_eq(request(discard, 0, 32, 0), 1, "two extents");
+	cr_assert_eq(pread(disk, check, 512, 40 * 512), 512);
+	cr_expect(pattern(check, 40, 512));
+	virtio_blk_stats(blk, &stats);
+	cr_expect_eq(stats.discards, 11);
+	teardown();
+}
+
+Test(virtio_blk, freeing)
+{
+	freeing(EVENT_LOOP_POLL);
+#ifdef CONFIG_EVENT_LOOP_URING
+	freeing(EVENT_LOOP_URING);
+#endif
 }
 
 Test(virtio_blk, readonly)
