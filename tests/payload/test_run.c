@@ -75,6 +75,16 @@ static void test_kick(void)
 	harness_free(h);
 }
 
+static unsigned running(struct harness *h)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&h->m.pause_lock);
+	n = h->m.vcpus_running;
+	pthread_mutex_unlock(&h->m.pause_lock);
+	return n;
+}
+
 static void test_pause(void)
 {
 	struct harness *h = harness_new(2);
@@ -87,6 +97,9 @@ static void test_pause(void)
 		sched_yield();
 	ok(count(h) == 0, "paused before it began: nothing runs");
 	machine_resume_vcpus(&h->m);
+	/* A thread that has not begun cannot be counted as paused. */
+	while (running(h) != 2)
+		sched_yield();
 	for (unsigned round = 0; round < 50; round++) {
 		uint64_t before;
 
