@@ -22,7 +22,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "postern/guest_memory.h"
+#include "postern/dma_space.h"
 
 struct iommufd;
 struct amd_iommu_engine;   /* iommufd/amd/engine.h */
@@ -49,7 +49,11 @@ int iommufd_open_soft(struct iommufd **ctx, const struct guest_memory *memory);
  *			   virtualises; queues by HW_QUEUE_ALLOC; -EOPNOTSUPP for the rest
  *
  * Neither has a VF page to map, as a plain page cannot see a doorbell being written: with HWMODEL
- * the owner of the engine (iommufd_soft_viommu_engine()) stands in for it.
+ * iommufd_soft_vf_write() and iommufd_soft_vf_read() are the page, and a monitor that would lay the
+ * page over the guest's window traps that page and calls them.
+ *
+ * With HWMODEL a device's DMA goes where the host attached it (iommufd_soft_device_attach()),
+ * through the guest's tables only by a nested HWPT; nothing looks at the guest's device table.
  */
 enum iommufd_soft_mode { IOMMUFD_SOFT_FULL, IOMMUFD_SOFT_HWMODEL };
 int iommufd_open_soft_mode(struct iommufd **ctx, const struct guest_memory *memory,
@@ -263,6 +267,27 @@ int iommufd_soft_device_add(struct iommufd *ctx, uint32_t *dev_id);
  */
 int iommufd_soft_set_hw(struct iommufd *ctx, const struct amd_iommu_features *features,
 			uint16_t devid);
+/*
+ * Have the device use PT_ID, an IOAS or an HWPT of either kind, in place of what it uses, at one
+ * stroke, as VFIO_DEVICE_ATTACH_IOMMUFD_PT does; or nothing, in which case its DMA is refused. What
+ * is attached holds PT_ID. -ENOENT, -EINVAL (no PT_ID of these kinds; a nested HWPT of another
+ * vIOMMU than the device's vDEVICE has), -EADDRINUSE, -EFAULT.
+ */
+int iommufd_soft_device_attach(struct iommufd *ctx, uint32_t dev_id, uint32_t pt_id);
+int iommufd_soft_device_detach(struct iommufd *ctx, uint32_t dev_id);
+/*
+ * IOMMUFD_SOFT_HWMODEL: the device of VDEVICE_ID as the source of DMA. Its faults go to the guest's
+ * event log with the vDEVICE's virt_id where the guest's tables are to blame. Valid until the
+ * vDEVICE is destroyed, before which the device must be quiet. -ENOENT, -EOPNOTSUPP, -ENOSPC.
+ */
+int iommufd_soft_vdevice_dma(struct iommufd *ctx, uint32_t vdevice_id, struct dma_space **dma);
+/*
+ * IOMMUFD_SOFT_HWMODEL: an access of the guest to the VF page of a vIOMMU; OFFSET is that of the
+ * 64-bit register in the guest's window, 2000h and up. -ENOENT, -EINVAL (OFFSET not 8-aligned),
+ * -EOPNOTSUPP (no such register).
+ */
+int iommufd_soft_vf_write(struct iommufd *ctx, uint32_t viommu_id, uint16_t offset, uint64_t value);
+int iommufd_soft_vf_read(struct iommufd *ctx, uint32_t viommu_id, uint16_t offset, uint64_t *value);
 /*
  * A device wrote [iova, iova + length) through HWPT_ID: what dirty tracking, where it is on, is to
  * find. Granules are 4 KiB. -ENOENT, -EINVAL (LENGTH 0), -EOVERFLOW, -EFAULT (not all of it is

@@ -335,6 +335,7 @@ static void soft_transport_close(struct iommufd *ctx)
 		}
 	}
 	pthread_mutex_destroy(&soft->lock);
+	pthread_mutex_destroy(&soft->attach_lock);
 	free(soft->slot);
 	free(soft);
 }
@@ -368,6 +369,7 @@ int iommufd_open_soft_mode(struct iommufd **ctx, const struct guest_memory *memo
 	soft->features.efr = AMD_IOMMU_EFR_DEFAULT;
 	soft->features.efr2 = AMD_IOMMU_EFR2_DEFAULT;
 	soft->lowest = 1; /* 0 is no id */
+	pthread_mutex_init(&soft->attach_lock, NULL);
 	pthread_mutex_init(&soft->lock, NULL);
 	*ctx = &soft->base;
 	return 0;

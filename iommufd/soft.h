@@ -5,7 +5,8 @@
  * Locks: soft->lock covers the object table, every object's users and the links between objects; it
  * is held for a few instructions only, never around a driver. ioas->lock covers one IOAS's
  * mappings. viommu->lock serialises what changes one vIOMMU's driver. soft->lock may be taken
- * inside the other two, which are never held together.
+ * inside the other two, which are never held together. soft->attach_lock comes before all of them:
+ * what devices are attached to, and who their vDEVICEs' requesters are.
  */
 #ifndef POSTERN_IOMMUFD_SOFT_H
 #define POSTERN_IOMMUFD_SOFT_H
@@ -42,9 +43,11 @@ struct iommufd_soft {
 	const struct iommufd_soft_driver *driver;
 	struct amd_iommu_features features;
 	uint16_t devid;
-	bool hwmodel;	  /* IOMMUFD_SOFT_HWMODEL */
-	bool rlimit_mm;	  /* IOMMU_OPTION_RLIMIT_MODE */
-	unsigned objects; /* ids in use */
+	bool hwmodel;		 /* IOMMUFD_SOFT_HWMODEL */
+	bool rlimit_mm;		 /* IOMMU_OPTION_RLIMIT_MODE */
+	unsigned objects;	 /* ids in use */
+	_Atomic uint64_t unmaps; /* of all IOASes: what was found in one may be there no longer */
+	pthread_mutex_t attach_lock;
 	pthread_mutex_t lock;
 	struct soft_object **slot; /* by id; NULL: free */
 	uint32_t slots;
@@ -75,6 +78,8 @@ struct soft_area {
 
 struct soft_ioas {
 	struct soft_object object;
+	struct iommufd_soft *soft;
+	struct dma_space stage2; /* what a device sees that is attached to it */
 	pthread_mutex_t lock;
 	unsigned hwpts;	  /* that stand on it: then its mappings obey the IOMMU */
 	bool small_pages; /* IOMMU_OPTION_HUGE_PAGES is off */
@@ -145,6 +150,7 @@ struct soft_eventq {
 struct soft_device {
 	struct soft_object object;
 	struct soft_vdevice *vdevice;
+	struct soft_object *pt; /* attach_lock: an IOAS or an HWPT of either kind; NULL: none */
 };
 
 enum { SOFT_QUEUES = 3 };
@@ -167,6 +173,7 @@ struct soft_vdevice {
 	struct soft_device *device;
 	uint64_t virt_id;
 	struct soft_vdevice *next;
+	struct dma_space *dma; /* attach_lock: its requester in the model, once somebody asked */
 };
 
 struct soft_hw_queue {
@@ -239,6 +246,10 @@ bool soft_eventq_is_open(const struct soft_eventq *queue);
 ssize_t soft_eventq_read(struct iommufd *ctx, uint32_t id, int fd, void *buf, size_t len);
 ssize_t soft_fault_respond(struct iommufd *ctx, uint32_t id, int fd, const void *responses,
 			   size_t len);
+
+/* ---- soft_attach.c ---- */
+
+extern const struct dma_space_ops soft_stage2_ops;
 
 int soft_vdevice_alloc(struct soft_call *call);
 void soft_vdevice_destroy(struct iommufd_soft *soft, struct soft_object *object);

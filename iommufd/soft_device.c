@@ -119,6 +119,8 @@ void soft_vdevice_destroy(struct iommufd_soft *soft, struct soft_object *object)
 	struct soft_vdevice *vdevice = container_of(object, struct soft_vdevice, object);
 	struct soft_vdevice **link = &vdevice->viommu->vdevices;
 
+	pthread_mutex_lock(&soft->attach_lock);
+	amd_iommu_dma_space_free(vdevice->dma);
 	pthread_mutex_lock(&soft->lock);
 	while (*link != vdevice)
 		link = &(*link)->next;
@@ -126,4 +128,5 @@ void soft_vdevice_destroy(struct iommufd_soft *soft, struct soft_object *object)
 	vdevice->device->vdevice = NULL;
 	vdevice->viommu->object.users--;
 	pthread_mutex_unlock(&soft->lock);
+	pthread_mutex_unlock(&soft->attach_lock);
 }

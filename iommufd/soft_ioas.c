@@ -38,6 +38,8 @@ int soft_ioas_alloc(struct soft_call *call)
 	ioas = soft_object_new(call->soft, SOFT_IOAS, sizeof(*ioas));
 	if (!ioas)
 		return -ENOMEM;
+	ioas->soft = call->soft;
+	ioas->stage2.ops = &soft_stage2_ops;
 	pthread_mutex_init(&ioas->lock, NULL);
 	cmd->out_ioas_id = ioas->object.id;
 	soft_respond(call);
@@ -389,6 +391,7 @@ int soft_ioas_unmap(struct soft_call *call)
 	else
 		rc = unmap_range(ioas, cmd->iova, cmd->iova + (cmd->length - 1), &unmapped);
 	pthread_mutex_unlock(&ioas->lock);
+	atomic_fetch_add(&call->soft->unmaps, 1);
 	soft_object_put(call->soft, ioas);
 	if (!rc && !all && !unmapped)
 		rc = -ENOENT;

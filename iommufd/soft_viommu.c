@@ -18,6 +18,9 @@
 #define RING_ENTRY_SIZE	 16u
 #define RING_RESET_VALUE FIELD_PREP(RING_LENGTH, RING_LENGTH_MIN)
 
+/* Where the VF page lies in the guest's register window. */
+#define VF_PAGE 0x2000
+
 /* By queue type less IOMMU_HW_QUEUE_TYPE_AMD_CMD. */
 static const uint16_t ring_register[SOFT_QUEUES] = {0x08, 0x10, 0x38};
 
@@ -27,6 +30,24 @@ const struct iommufd_soft_driver iommufd_soft_engine_driver = {
 	.set = amd_iommu_engine_set,
 	.get = amd_iommu_engine_get,
 };
+
+#define REG_CONTROL	 0x18
+#define REG_XT_EVENT_INT 0x170
+#define REG_XT_PPR_INT	 0x178
+
+/*
+ * What the host has on in its unit, whatever the guest writes: IommuEn, GTEn and GCR3TRPMode for
+ * nested translation; IntCapXTEn, as the guest's log interrupts go where 170h and 178h say.
+ */
+#define CONTROL_HOST (BIT(0) | BIT(16) | BIT(51) | BIT(58))
+/*
+ * The Control bits that hardware keeps for each guest (its VF control registers): CmdBufEn,
+ * ComWaitIntEn; EventLogEn, EventIntEn, DualEventLogEn; PPRLogEn, PPRIntEn, PPREn, DualPprLogEn,
+ * PprAutoRspEn, BlkStopMrkEn, PprAutoRspAon.
+ */
+#define CONTROL_VIRTUALISED                                                                        \
+	(BIT(12) | BIT(4) | BIT(2) | BIT(3) | GENMASK(33, 32) | BIT(13) | BIT(14) | BIT(15) |      \
+	 GENMASK(31, 30) | BIT(39) | BIT(41) | BIT(42))
 
 static int viommu_init(struct soft_call *call, struct soft_viommu *viommu)
 {
@@ -46,11 +67,19 @@ static int viommu_init(struct soft_call *call, struct soft_viommu *viommu)
 		config.features.efr &= ~SOFT_EFR_HDSUP;
 	config.devid = call->soft->devid;
 	pthread_mutex_unlock(&call->soft->lock);
+	config.host_devtab = call->soft->hwmodel;
 	viommu->driver = call->soft->driver;
 	rc = viommu->driver->create(&config, &viommu->engine);
 	if (rc)
 		return rc;
-	/* No VF page: registers from 2000h up are reached by VIOMMU_COMMAND too. */
+	if (call->soft->hwmodel) {
+		rc = viommu->driver->set(viommu->engine, REG_CONTROL, CONTROL_HOST);
+		if (rc) {
+			viommu->driver->destroy(viommu->engine);
+			return rc;
+		}
+	}
+	/* No page to map: see iommufd_soft_vf_write(). */
 	data->out_vfmmio_mmap_offset = 0;
 	pthread_mutex_init(&viommu->lock, NULL);
 	return 0;
@@ -206,20 +235,6 @@ void soft_hw_queue_destroy(struct iommufd_soft *soft, struct soft_object *object
 	soft_object_put(soft, viommu);
 }
 
-#define REG_CONTROL	 0x18
-#define REG_XT_EVENT_INT 0x170
-#define REG_XT_PPR_INT	 0x178
-
-#define CONTROL_IOMMU_EN BIT(0)
-/*
- * The Control bits that hardware keeps for each guest (its VF control registers): CmdBufEn,
- * ComWaitIntEn; EventLogEn, EventIntEn, DualEventLogEn; PPRLogEn, PPRIntEn, PPREn, DualPprLogEn,
- * PprAutoRspEn, BlkStopMrkEn, PprAutoRspAon.
- */
-#define CONTROL_VIRTUALISED                                                                        \
-	(BIT(12) | BIT(4) | BIT(2) | BIT(3) | GENMASK(33, 32) | BIT(13) | BIT(14) | BIT(15) |      \
-	 GENMASK(31, 30) | BIT(39) | BIT(41) | BIT(42))
-
 static int hwmodel_set(struct soft_viommu *viommu, uint16_t index, uint64_t value)
 {
 	uint64_t control = value & CONTROL_VIRTUALISED;
@@ -229,8 +244,7 @@ static int hwmodel_set(struct soft_viommu *viommu, uint16_t index, uint64_t valu
 		return -EINVAL;
 	switch (index) {
 	case REG_CONTROL:
-		/* The host has the unit on; the guest's IommuEn goes nowhere. */
-		rc = viommu->driver->set(viommu->engine, index, control | CONTROL_IOMMU_EN);
+		rc = viommu->driver->set(viommu->engine, index, control | CONTROL_HOST);
 		if (!rc)
 			viommu->control = control;
 		return rc;
@@ -281,5 +295,45 @@ int soft_viommu_command(struct soft_call *call)
 	/* GET answers in val64 alone; SET leaves the caller's structure as it was. */
 	if (!rc && cmd->op == IOMMU_VIOMMU_COMMAND_OP_GET)
 		((struct iommu_viommu_command *)call->user)->val64 = value;
+	return rc;
+}
+
+/* The hardware's side of the VF page. */
+static bool vf_register(uint16_t offset)
+{
+	return offset >= VF_PAGE && offset < VF_PAGE + SOFT_PAGE;
+}
+
+int iommufd_soft_vf_write(struct iommufd *ctx, uint32_t viommu_id, uint16_t offset, uint64_t value)
+{
+	struct iommufd_soft *soft = to_soft(ctx);
+	struct soft_viommu *viommu;
+	int rc;
+
+	if (!iommufd_is_soft(ctx) || !soft->hwmodel || !vf_register(offset))
+		return -EOPNOTSUPP;
+	viommu = soft_object_get(soft, viommu_id, SOFT_VIOMMU);
+	if (!viommu)
+		return -ENOENT;
+	pthread_mutex_lock(&viommu->lock);
+	rc = viommu->driver->set(viommu->engine, offset, value);
+	pthread_mutex_unlock(&viommu->lock);
+	soft_object_put(soft, viommu);
+	return rc;
+}
+
+int iommufd_soft_vf_read(struct iommufd *ctx, uint32_t viommu_id, uint16_t offset, uint64_t *value)
+{
+	struct iommufd_soft *soft = to_soft(ctx);
+	struct soft_viommu *viommu;
+	int rc;
+
+	if (!iommufd_is_soft(ctx) || !soft->hwmodel || !vf_register(offset))
+		return -EOPNOTSUPP;
+	viommu = soft_object_get(soft, viommu_id, SOFT_VIOMMU);
+	if (!viommu)
+		return -ENOENT;
+	rc = viommu->driver->get(viommu->engine, offset, value);
+	soft_object_put(soft, viommu);
 	return rc;
 }

@@ -153,28 +153,12 @@ static void exclusion_state(const struct amd_iommu_engine *e, const uint64_t wor
 	state->excluded = state->excluded_first <= state->excluded_last;
 }
 
-void amd_devtab_translation(struct amd_iommu_engine *e, uint16_t devid, uint32_t pasid,
-			    struct amd_translation_entry *entry)
+/* What the valid entry WORD says. */
+static void judge(struct amd_iommu_engine *e, const uint64_t word[4], uint32_t pasid,
+		  struct amd_translation_entry *entry)
 {
 	const bool with_pasid = pasid != AMD_NO_PASID;
 	struct amd_device_state *state = &entry->state;
-	uint64_t word[4] = {0};
-	int ret;
-
-	*entry = (struct amd_translation_entry){
-		.state = {.kind = AMD_TRANSLATION_IDENTITY, .prot = DMA_READ | DMA_WRITE},
-	};
-	if (bypassed(e, devid))
-		return;
-	/* Word 2 says something about DMA only where there are guest tables. */
-	ret = e->config.features.efr & AMD_EFR_GT_SUP
-		      ? devtab_load_all(e, devid, word, &entry->fault)
-		      : devtab_load(e, devid, 0, word, &entry->fault);
-	entry->outside = ret == -ENXIO;
-	if (ret)
-		goto blocked;
-	if (!(word[0] & AMD_DTE0_V))
-		return;
 
 	state->domain = FIELD_GET(AMD_DTE1_DOMAIN, word[1]);
 	state->mode = FIELD_GET(AMD_DTE0_MODE, word[0]);
@@ -212,9 +196,52 @@ void amd_devtab_translation(struct amd_iommu_engine *e, uint16_t devid, uint32_t
 	if (!entry->fault.code)
 		return;
 	entry->fault.domain = state->domain;
-blocked:
 	state->kind = AMD_TRANSLATION_BLOCKED;
 	state->prot = 0;
+}
+
+void amd_devtab_translation(struct amd_iommu_engine *e, uint16_t devid, uint32_t pasid,
+			    struct amd_translation_entry *entry)
+{
+	uint64_t word[4] = {0};
+	int ret;
+
+	*entry = (struct amd_translation_entry){
+		.state = {.kind = AMD_TRANSLATION_IDENTITY, .prot = DMA_READ | DMA_WRITE},
+	};
+	if (bypassed(e, devid))
+		return;
+	/* Word 2 says something about DMA only where there are guest tables. */
+	ret = e->config.features.efr & AMD_EFR_GT_SUP
+		      ? devtab_load_all(e, devid, word, &entry->fault)
+		      : devtab_load(e, devid, 0, word, &entry->fault);
+	entry->outside = ret == -ENXIO;
+	if (ret)
+		entry->state = (struct amd_device_state){.kind = AMD_TRANSLATION_BLOCKED};
+	else if (word[0] & AMD_DTE0_V)
+		judge(e, word, pasid, entry);
+}
+
+void amd_devtab_host_translation(struct amd_iommu_engine *e, const struct amd_host_dte *dte,
+				 uint32_t pasid, struct amd_translation_entry *entry)
+{
+	/* Permissions and the second stage are the host's; a nested entry always has guest tables.
+	 */
+	const uint64_t word[4] = {
+		(dte->dte[0] & (AMD_DTE0_GIOV | AMD_DTE0_GLX | AMD_DTE0_GCR3_14_12)) | AMD_DTE0_V |
+			AMD_DTE0_TV | AMD_DTE0_IR | AMD_DTE0_IW | AMD_DTE0_GV,
+		dte->dte[1] & (AMD_DTE1_DOMAIN | AMD_DTE1_GCR3_30_15 | AMD_DTE1_GCR3_51_31),
+		dte->dte[2] & AMD_DTE2_GUEST_PAGING,
+		0,
+	};
+
+	*entry = (struct amd_translation_entry){
+		.state = {.kind = AMD_TRANSLATION_IDENTITY, .prot = DMA_READ | DMA_WRITE},
+	};
+	if (dte->nested)
+		judge(e, word, pasid, entry);
+	else if (!dte->stage2 || pasid != AMD_NO_PASID)
+		entry->state = (struct amd_device_state){.kind = AMD_TRANSLATION_BLOCKED};
 }
 
 /* IV alone gates remapping, whatever V says (reference rule 1). */

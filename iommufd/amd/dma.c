@@ -123,6 +123,9 @@ static void space_report(struct amd_space *space, struct amd_fault *fault,
 	const uint64_t bit = BIT(space->devid % 64);
 
 	amd_count(&space->counters->faults);
+	/* What the host forbids is the host's to log. */
+	if (!fault->code)
+		return;
 	amd_tell_fault(e, space->devid, fault);
 	if (fault->code == AMD_IO_PAGE_FAULT) {
 		if (entry->suppress_all)
@@ -188,6 +191,14 @@ void amd_leaf_apart(const struct amd_device_state *state, uint64_t iova, struct 
 	leaf->shift = 12;
 }
 
+void amd_space_translation(struct amd_space *space, struct amd_translation_entry *entry)
+{
+	if (space->e->config.host_devtab)
+		amd_devtab_host_translation(space->e, &space->host, space->pasid, entry);
+	else
+		amd_devtab_translation(space->e, space->devid, space->pasid, entry);
+}
+
 /* Looks the tables up and caches what they say. */
 static int space_translate_miss(struct amd_space *space, uint64_t epoch, uint64_t iova,
 				unsigned access, struct amd_leaf *leaf)
@@ -199,7 +210,7 @@ static int space_translate_miss(struct amd_space *space, uint64_t epoch, uint64_
 	struct amd_fault fault;
 	uint64_t tag;
 
-	amd_devtab_translation(e, space->devid, space->pasid, &entry);
+	amd_space_translation(space, &entry);
 	/*
 	 * Of an entry that was changed and not yet invalidated: what was cached before belongs to
 	 * another domain, whose invalidations would pass this space by from now on.
@@ -355,15 +366,30 @@ int amd_segments_add(const struct guest_memory *gm, uint64_t gpa, uint64_t len,
 	return 0;
 }
 
-static int space_map(struct dma_space *ds, uint64_t iova, uint64_t len, unsigned access,
-		     struct dma_segment *seg, unsigned max)
+/* The same through the second stage of a host. */
+static int add_stage2(struct dma_space *stage2, uint64_t gpa, uint64_t len, unsigned access,
+		      struct dma_segment *seg, unsigned *used, unsigned max)
 {
-	struct amd_space *space = container_of(ds, struct amd_space, ds);
+	int more;
+
+	if (!stage2)
+		return -EFAULT;
+	if (*used == max)
+		return -E2BIG;
+	more = dma_space_map(stage2, gpa, len, access, seg + *used, max - *used);
+	if (more < 0)
+		return more;
+	*used += (unsigned)more;
+	return 0;
+}
+
+/* With host_devtab, host_lock is held. */
+static int map_locked(struct amd_space *space, uint64_t iova, uint64_t len, unsigned access,
+		      struct dma_segment *seg, unsigned max)
+{
 	unsigned used = 0;
 	int ret;
 
-	if (!len || iova + (len - 1) < iova)
-		return -EINVAL;
 	while (len) {
 		uint64_t gpa, run, open;
 
@@ -376,7 +402,10 @@ static int space_map(struct dma_space *ds, uint64_t iova, uint64_t len, unsigned
 			run = open;
 		if (run > len)
 			run = len;
-		ret = amd_segments_add(space->e->config.memory, gpa, run, seg, &used, max);
+		ret = space->e->config.host_devtab
+			      ? add_stage2(space->host.stage2, gpa, run, access, seg, &used, max)
+			      : amd_segments_add(space->e->config.memory, gpa, run, seg, &used,
+						 max);
 		if (ret)
 			return ret;
 		iova += run;
@@ -385,13 +414,48 @@ static int space_map(struct dma_space *ds, uint64_t iova, uint64_t len, unsigned
 	return (int)used;
 }
 
+static int space_map(struct dma_space *ds, uint64_t iova, uint64_t len, unsigned access,
+		     struct dma_segment *seg, unsigned max)
+{
+	struct amd_space *space = container_of(ds, struct amd_space, ds);
+	int ret;
+
+	if (!len || iova + (len - 1) < iova)
+		return -EINVAL;
+	if (!space->e->config.host_devtab)
+		return map_locked(space, iova, len, access, seg, max);
+	pthread_rwlock_rdlock(&space->host_lock);
+	ret = map_locked(space, iova, len, access, seg, max);
+	pthread_rwlock_unlock(&space->host_lock);
+	return ret;
+}
+
 static uint64_t space_generation(struct dma_space *ds)
 {
-	return atomic_load(&container_of(ds, struct amd_space, ds)->generation);
+	struct amd_space *space = container_of(ds, struct amd_space, ds);
+	uint64_t generation = atomic_load(&space->generation);
+
+	if (!space->e->config.host_devtab)
+		return generation;
+	pthread_rwlock_rdlock(&space->host_lock);
+	generation <<= 32;
+	if (space->host.stage2)
+		generation += dma_space_generation(space->host.stage2);
+	pthread_rwlock_unlock(&space->host_lock);
+	return generation;
 }
 
 static const struct dma_space_ops space_ops = {
 	.ats = &amd_ats_ops,
+	.map = space_map,
+	.generation = space_generation,
+	.hold = amd_space_hold,
+	.resolved = amd_space_resolved,
+	.release = amd_space_release,
+};
+
+/* No translation services: a nested entry that allows them would be the host's to make. */
+static const struct dma_space_ops host_space_ops = {
 	.map = space_map,
 	.generation = space_generation,
 	.hold = amd_space_hold,
@@ -406,7 +470,7 @@ int amd_space_new(struct amd_iommu_engine *e, uint16_t devid, uint32_t pasid, st
 
 	if (!space)
 		return -ENOMEM;
-	space->ds.ops = &space_ops;
+	space->ds.ops = e->config.host_devtab ? &host_space_ops : &space_ops;
 	space->e = e;
 	space->devid = devid;
 	space->pasid = pasid;
@@ -415,6 +479,7 @@ int amd_space_new(struct amd_iommu_engine *e, uint16_t devid, uint32_t pasid, st
 	atomic_init(&space->epoch, FIELD_PREP(EPOCH_NUMBER, 1));
 	atomic_init(&space->tag, AMD_SPACE_TAG_NONE);
 	pthread_mutex_init(&space->hold_lock, NULL);
+	pthread_rwlock_init(&space->host_lock, NULL);
 
 	amd_engine_lock(e);
 	ret = amd_watch_get(e, devid);
@@ -424,6 +489,7 @@ int amd_space_new(struct amd_iommu_engine *e, uint16_t devid, uint32_t pasid, st
 	}
 	amd_engine_unlock(e);
 	if (ret) {
+		pthread_rwlock_destroy(&space->host_lock);
 		pthread_mutex_destroy(&space->hold_lock);
 		free(space);
 		return ret;
@@ -443,6 +509,22 @@ int amd_iommu_dma_space_new_pasid(struct amd_iommu_engine *e, uint16_t devid, ui
 	return pasid > AMD_PASID_MAX ? -EINVAL : amd_space_new(e, devid, pasid, ds);
 }
 
+int amd_iommu_dma_space_attach(struct dma_space *ds, const struct amd_host_dte *dte)
+{
+	struct amd_space *space = container_of(ds, struct amd_space, ds);
+	struct amd_iommu_engine *e = space->e;
+
+	if (!e->config.host_devtab)
+		return -EINVAL;
+	amd_engine_lock(e);
+	pthread_rwlock_wrlock(&space->host_lock);
+	space->host = *dte;
+	pthread_rwlock_unlock(&space->host_lock);
+	amd_engine_invalidate_device(e, space->devid);
+	amd_engine_unlock(e);
+	return 0;
+}
+
 void amd_iommu_dma_space_free(struct dma_space *ds)
 {
 	struct amd_space *space, **at;
@@ -458,6 +540,7 @@ void amd_iommu_dma_space_free(struct dma_space *ds)
 	*at = space->next;
 	amd_watch_put(e, space->devid);
 	amd_engine_unlock(e);
+	pthread_rwlock_destroy(&space->host_lock);
 	pthread_mutex_destroy(&space->hold_lock);
 	free(space);
 }

@@ -108,6 +108,11 @@ struct amd_iommu_config {
 	const struct guest_memory *memory; /* outlives the engine */
 	struct amd_iommu_features features;
 	uint16_t devid; /* of the unit's own PCI function: never translated or remapped */
+	/*
+	 * As a host's unit is that serves a guest: what a requester may do is what the host says
+	 * (amd_iommu_dma_space_attach()), and the guest's device table is never looked at.
+	 */
+	bool host_devtab;
 };
 
 /* -EOPNOTSUPP: CONFIG advertises a feature that this engine does not implement. */
@@ -189,6 +194,23 @@ int amd_iommu_dma_space_new(struct amd_iommu_engine *engine, uint16_t devid, str
 int amd_iommu_dma_space_new_pasid(struct amd_iommu_engine *engine, uint16_t devid, uint32_t pasid,
 				  struct dma_space **ds);
 void amd_iommu_dma_space_free(struct dma_space *ds);
+
+/* What the host's device table says of a requester, of which the guest's entry is one part. */
+struct amd_host_dte {
+	/*
+	 * The second stage: guest physical to host memory, and what an untranslated request goes
+	 * through. NULL: no DMA at all. It outlives the attachment.
+	 */
+	struct dma_space *stage2;
+	bool nested;	 /* the guest's table comes first */
+	uint64_t dte[4]; /* NESTED: the guest's fields: GIoV, GLX, GCR3, paging mode, DomainID */
+};
+/*
+ * DS translates so from now on, at one stroke; a COMPLETION_WAIT that follows waits for those who
+ * hold what was before. Spaces of an engine with host_devtab start without any DMA; of another
+ * engine: -EINVAL. Not from a listener.
+ */
+int amd_iommu_dma_space_attach(struct dma_space *ds, const struct amd_host_dte *dte);
 
 /*
  * Remap the message MSG of requester DEVID (section 7.5 of the reference). 0 and *OUT, or -EACCES

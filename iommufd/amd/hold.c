@@ -140,6 +140,18 @@ void amd_space_release(struct dma_space *ds, struct dma_hold *hold)
 
 /* ---- what has changed ---- */
 
+static void *at(const struct amd_space *space, uint64_t gpa, uint64_t len, unsigned access)
+{
+	struct dma_segment seg;
+
+	if (!space->e->config.host_devtab)
+		return guest_memory_at(space->e->config.memory, gpa, len);
+	return space->host.stage2 &&
+			       dma_space_map(space->host.stage2, gpa, len, access, &seg, 1) == 1
+		       ? seg.host
+		       : NULL;
+}
+
 /*
  * Where the tables lead [iova, *last] now without a trace that they were asked: the digest of a
  * part that begins at IOVA, whose end comes back in *LAST. false where the device may not, or where
@@ -168,7 +180,7 @@ static bool look(struct amd_space *space, const struct amd_device_state *state, 
 	}
 	if (len > GUEST_PAGE_SIZE - gpa % GUEST_PAGE_SIZE)
 		len = GUEST_PAGE_SIZE - gpa % GUEST_PAGE_SIZE;
-	host = guest_memory_at(gm, gpa, len);
+	host = at(space, gpa, len, access);
 	if (!host || access & ~(state->prot & leaf.prot & leaf.cached))
 		return false;
 	*last = iova + (len - 1);
@@ -211,7 +223,7 @@ static void space_recheck(struct amd_space *space)
 		if (!hold->stale)
 			continue;
 		if (!loaded)
-			amd_devtab_translation(space->e, space->devid, space->pasid, &entry);
+			amd_space_translation(space, &entry);
 		loaded = true;
 		/* An entry that has not been invalidated yet: its domain's commands pass us by. */
 		if (entry.state.kind == AMD_TRANSLATION_BLOCKED ||

@@ -283,6 +283,9 @@ void amd_devtab_init(struct amd_iommu_engine *e);
 /* What a DTE says about DMA with PASID (or AMD_NO_PASID), and about interrupts, judged. */
 void amd_devtab_translation(struct amd_iommu_engine *e, uint16_t devid, uint32_t pasid,
 			    struct amd_translation_entry *entry);
+/* The same of an entry that the host made with the guest's fields in it. */
+void amd_devtab_host_translation(struct amd_iommu_engine *e, const struct amd_host_dte *dte,
+				 uint32_t pasid, struct amd_translation_entry *entry);
 void amd_devtab_interrupt(struct amd_iommu_engine *e, uint16_t devid,
 			  struct amd_interrupt_entry *entry);
 /* An untorn load of 16 aligned bytes. -EFAULT outside RAM. */
@@ -441,8 +444,17 @@ struct amd_space {
 	struct amd_device_counters *counters;
 	pthread_mutex_t hold_lock; /* the last lock: nothing is called under it */
 	struct dma_hold *holds;
+	/*
+	 * With host_devtab. Changed with the engine's lock held too; held for reading while what
+	 * HOST names is used, but by those who have the engine's lock.
+	 */
+	pthread_rwlock_t host_lock;
+	struct amd_host_dte host;
 	struct amd_iotlb tlb;
 };
+
+/* What the entry of SPACE's requester says. host_lock or the engine's lock is held. */
+void amd_space_translation(struct amd_space *space, struct amd_translation_entry *entry);
 
 /* ---- hold.c ---- */
 
