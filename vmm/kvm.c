@@ -361,11 +361,17 @@ static int window_doorbell_remove(struct guest_window *w, uint64_t gpa, unsigned
 	return doorbell(w, gpa, width, eventfd, KVM_IOEVENTFD_FLAG_DEASSIGN);
 }
 
+static int window_trap(struct guest_window *w, struct guest_trap *trap)
+{
+	return ram_trap_set(container_of(w, struct machine, window), trap);
+}
+
 static const struct guest_window_ops window_ops = {
 	.memory_add = window_memory_add,
 	.memory_remove = window_memory_remove,
 	.doorbell_add = window_doorbell_add,
 	.doorbell_remove = window_doorbell_remove,
+	.trap = window_trap,
 };
 
 void kvm_window_init(struct machine *m)

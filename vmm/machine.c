@@ -370,19 +370,6 @@ static int build_fdt(struct machine_life *life)
 	return rc;
 }
 
-static int add_memory(struct machine *m)
-{
-	for (unsigned i = 0; i < m->memory.count; i++) {
-		const struct guest_region *r = &m->memory.region[i];
-		int rc = kvm_memory_add(&m->kvm, r->gpa, r->size, r->host, false);
-
-		if (rc)
-			return rc;
-	}
-	dma_identity_init(&m->identity, &m->memory);
-	return 0;
-}
-
 static int start_vcpus(struct machine *m)
 {
 	for (unsigned i = 0; i < m->config->cpus; i++) {
@@ -440,7 +427,9 @@ static int assemble(struct machine_life *life)
 	if (!rc)
 		rc = check_cpus(m);
 	if (!rc)
-		rc = add_memory(m);
+		rc = ram_slots_add(m);
+	if (!rc)
+		dma_identity_init(&m->identity, &m->memory);
 	if (!rc)
 		rc = irq_new(&m->kvm, &m->irq);
 	if (!rc)

@@ -67,7 +67,13 @@
 enum serial_kind { SERIAL_STDIO, SERIAL_FILE, SERIAL_OFF };
 enum machine_iommufd { MACHINE_IOMMUFD_KERNEL, MACHINE_IOMMUFD_SOFT };
 enum viommu_features { VIOMMU_FEATURES_BASIC, VIOMMU_FEATURES_V2, VIOMMU_FEATURES_FULL };
-enum viommu_accel { VIOMMU_ACCEL_AUTO, VIOMMU_ACCEL_HW, VIOMMU_ACCEL_SOFT, VIOMMU_ACCEL_FORWARD };
+enum viommu_accel {
+	VIOMMU_ACCEL_AUTO,
+	VIOMMU_ACCEL_HW,
+	VIOMMU_ACCEL_SOFT,
+	VIOMMU_ACCEL_FORWARD,
+	VIOMMU_ACCEL_HWMODEL,
+};
 
 struct disk_config {
 	char *path, *id;
@@ -175,6 +181,29 @@ int kvm_memory_remove(struct kvm *kvm, uint64_t gpa);
 int memory_new(struct guest_memory *gm, uint64_t size, bool hugepages);
 void memory_free(struct guest_memory *gm);
 
+/*
+ * The part of RAM that a device traps (struct guest_trap). ACTIVE and where it lies change only
+ * while no vCPU is in the guest or in a handler.
+ */
+struct ram_trap {
+	struct guest_trap *wanted; /* pause_lock */
+	uint64_t wanted_gpa, wanted_size;
+	atomic_bool pending; /* a vCPU must apply it before it goes on */
+	struct guest_trap *active;
+	uint64_t gpa, size;
+};
+
+struct machine;
+
+/* Make RAM memory slots. */
+int ram_slots_add(struct machine *m);
+/* struct guest_window_ops.trap */
+int ram_trap_set(struct machine *m, struct guest_trap *trap);
+void ram_trap_apply(struct machine *m);
+/* Whether GPA is trapped; then the CMPXCHG16B was done. */
+bool ram_trap_cmpxchg16(struct machine *m, uint64_t gpa, uint64_t expected[2],
+			const uint64_t desired[2], bool *stored);
+
 /* ---- interrupts ---- */
 
 struct irq_remapper {
@@ -219,7 +248,6 @@ void irq_stats(const struct irq *irq, struct irq_stats *stats);
 /* ---- vCPUs ---- */
 
 struct hotplug;
-struct machine;
 struct machine_device;
 struct metrics;
 struct vcpu_reset_state;
@@ -243,6 +271,8 @@ void vcpu_free(struct vcpu *vcpu);
 int vcpu_reset(struct vcpu *vcpu, const struct guest_entry *entry);
 /* Thread body: run until the machine pauses or stops. */
 void *vcpu_thread(void *vcpu);
+/* Whether this thread is a vCPU's. */
+bool vcpu_is_here(void);
 /* Make a vCPU leave KVM_RUN and look at m->end and m->pausing. Any thread, signal handlers too. */
 void vcpu_kick(struct vcpu *vcpu);
 
@@ -344,6 +374,7 @@ struct machine {
 	struct irq *irq;
 	struct event_loop *loop;
 	struct guest_window window;
+	struct ram_trap trap;
 	struct ioapic *ioapic;
 	struct uart *uart;
 	struct acpi_regs *acpi_regs;

@@ -16,6 +16,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "vmm/insn.h"
 #include "vmm/machine.h"
 
 #define KICK_SIGNAL SIGRTMIN
@@ -133,11 +134,53 @@ static void exit_ioapic_eoi(struct vcpu *vcpu)
 		ioapic_eoi_pin(m->ioapic, (unsigned)__builtin_ctz(pins));
 }
 
+/* The one instruction that KVM cannot emulate and that drivers use on memory that is trapped. */
+static bool emulate_cmpxchg16b(struct vcpu *vcpu)
+{
+	const struct kvm_run *run = vcpu->run;
+	struct kvm_translation translation = {0};
+	struct insn_cmpxchg16b insn;
+	struct kvm_sregs sregs;
+	struct kvm_regs regs;
+	bool stored;
+
+	if (!vcpu->machine->trap.active || run->internal.suberror != KVM_INTERNAL_ERROR_EMULATION ||
+	    run->emulation_failure.ndata < 1 ||
+	    !(run->emulation_failure.flags & KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES))
+		return false;
+	if (ioctl(vcpu->fd, KVM_GET_REGS, &regs) || ioctl(vcpu->fd, KVM_GET_SREGS, &sregs) ||
+	    insn_decode_cmpxchg16b(run->emulation_failure.insn_bytes,
+				   run->emulation_failure.insn_size, &regs, &sregs, &insn))
+		return false;
+	translation.linear_address = insn.linear;
+	if (ioctl(vcpu->fd, KVM_TRANSLATE, &translation) || !translation.valid)
+		return false;
+
+	uint64_t expected[2] = {regs.rax, regs.rdx};
+	const uint64_t desired[2] = {regs.rbx, regs.rcx};
+
+	if (!ram_trap_cmpxchg16(vcpu->machine, translation.physical_address, expected, desired,
+				&stored))
+		return false;
+	if (stored) {
+		regs.rflags |= INSN_RFLAGS_ZF;
+	} else {
+		regs.rflags &= ~INSN_RFLAGS_ZF;
+		regs.rax = expected[0];
+		regs.rdx = expected[1];
+	}
+	regs.rip += insn.length;
+	return !ioctl(vcpu->fd, KVM_SET_REGS, &regs);
+}
+
 static void exit_internal_error(struct vcpu *vcpu)
 {
 	const struct kvm_run *run = vcpu->run;
 	char what[160];
 	int at;
+
+	if (emulate_cmpxchg16b(vcpu))
+		return;
 
 	if (run->internal.suberror != KVM_INTERNAL_ERROR_EMULATION) {
 		snprintf(what, sizeof(what), "KVM internal error %u", run->internal.suberror);
@@ -237,6 +280,16 @@ static void complete_instruction(struct vcpu *vcpu)
 	}
 }
 
+/* m->pause_lock held. */
+static void wait_while_pausing(struct machine *m)
+{
+	m->vcpus_paused++;
+	pthread_cond_broadcast(&m->pause_cond);
+	while (m->pausing)
+		pthread_cond_wait(&m->pause_cond, &m->pause_lock);
+	m->vcpus_paused--;
+}
+
 static void pause_if_asked(struct vcpu *vcpu)
 {
 	struct machine *m = vcpu->machine;
@@ -246,22 +299,22 @@ static void pause_if_asked(struct vcpu *vcpu)
 		pthread_mutex_unlock(&m->pause_lock);
 		complete_instruction(vcpu);
 		pthread_mutex_lock(&m->pause_lock);
-		m->vcpus_paused++;
-		pthread_cond_broadcast(&m->pause_cond);
-		while (m->pausing)
-			pthread_cond_wait(&m->pause_cond, &m->pause_lock);
-		m->vcpus_paused--;
+		wait_while_pausing(m);
 	}
 	pthread_mutex_unlock(&m->pause_lock);
+}
+
+static void kick_all(struct machine *m)
+{
+	for (unsigned i = 0; i < m->config->cpus; i++)
+		vcpu_kick(&m->vcpu[i]);
 }
 
 void machine_pause_vcpus(struct machine *m)
 {
 	pthread_mutex_lock(&m->pause_lock);
-	if (!m->pausing++) {
-		for (unsigned i = 0; i < m->config->cpus; i++)
-			vcpu_kick(&m->vcpu[i]);
-	}
+	if (!m->pausing++)
+		kick_all(m);
 	/* A thread that has yet to begin sees `pausing` before it runs guest code. */
 	while (m->vcpus_paused < m->vcpus_running)
 		pthread_cond_wait(&m->pause_cond, &m->pause_lock);
@@ -276,7 +329,44 @@ void machine_resume_vcpus(struct machine *m)
 	pthread_mutex_unlock(&m->pause_lock);
 }
 
+/*
+ * A device wants other memory slots, by what this vCPU did or another: whoever comes first pauses
+ * the others, and nobody enters the guest before it is done.
+ */
+static void change_trap(struct vcpu *vcpu)
+{
+	struct machine *m = vcpu->machine;
+
+	complete_instruction(vcpu);
+	pthread_mutex_lock(&m->pause_lock);
+	if (m->pausing)
+		wait_while_pausing(m);
+	if (atomic_load(&m->trap.pending)) {
+		if (!m->pausing++)
+			kick_all(m);
+		/* Whoever wants a pause of all of them meanwhile waits for this one. */
+		while (m->vcpus_paused + 1 < m->vcpus_running)
+			pthread_cond_wait(&m->pause_cond, &m->pause_lock);
+		pthread_mutex_unlock(&m->pause_lock);
+		ram_trap_apply(m);
+		pthread_mutex_lock(&m->pause_lock);
+		if (m->pausing)
+			m->pausing--;
+		pthread_cond_broadcast(&m->pause_cond);
+		if (m->pausing)
+			wait_while_pausing(m);
+	}
+	pthread_mutex_unlock(&m->pause_lock);
+}
+
 /* ---- the thread ---- */
+
+static _Thread_local bool is_vcpu;
+
+bool vcpu_is_here(void)
+{
+	return is_vcpu;
+}
 
 /* Signals for the process are other threads' work; this one takes the kick and its own faults. */
 static void set_up_signals(void)
@@ -305,6 +395,10 @@ static void run(struct vcpu *vcpu)
 			/* Kicks that came meanwhile have set immediate_exit and `kick` anew. */
 			continue;
 		}
+		if (atomic_load(&m->trap.pending)) {
+			change_trap(vcpu);
+			continue;
+		}
 		if (ioctl(vcpu->fd, KVM_RUN, 0) == 0) {
 			handle_exit(vcpu);
 		} else if (errno != EINTR && errno != EAGAIN) {
@@ -320,6 +414,7 @@ void *vcpu_thread(void *opaque)
 	struct vcpu *vcpu = opaque;
 	struct machine *m = vcpu->machine;
 
+	is_vcpu = true;
 	set_up_signals();
 	atomic_store(&vcpu->tid, (int)gettid());
 	pthread_mutex_lock(&m->pause_lock);
