@@ -75,6 +75,7 @@ struct guest_iommu {
 	uint64_t efr, efr2;
 	bool iotlb_sup;
 	uint16_t ioapic_devid; /* 00A0h; 0 where the IOAPIC is not behind it */
+	bool no_host_tables;   /* HATDis: there are guest (v2) tables only */
 	uint8_t physical_bits, virtual_bits;
 	/* Requester ids of the devices behind it; none named: every device there is. */
 	uint16_t device[GUEST_IOMMU_DEVICES];

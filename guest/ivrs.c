@@ -24,6 +24,8 @@
 #define IVHD_COHERENT BIT(5)
 #define IVHD_PREFSUP  BIT(6)
 #define IVHD_PPRSUP   BIT(7)
+/* IVHD attributes, in types 11h and 40h */
+#define IVHD_HATDIS BIT(0)
 
 /* Extended feature register (MMIO 0030h) */
 #define EFR_PREFSUP BIT(0)
@@ -113,7 +115,8 @@ static void ivhd_block(struct aml *aml, const struct guest_acpi *acpi, unsigned 
 	if (type == IVHD_10) {
 		aml_value(aml, ivhd_features(efr), 4);
 	} else {
-		aml_value(aml, 0, 4); /* attributes: no counters, MsiNumPPR 0 */
+		/* Attributes: no counters, MsiNumPPR 0 */
+		aml_value(aml, iommu->no_host_tables ? IVHD_HATDIS : 0, 4);
 		aml_value(aml, efr, 8);
 		aml_value(aml, iommu->efr2, 8);
 	}

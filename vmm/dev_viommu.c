@@ -10,37 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "devices/amd_iommu/amd_viommu.h"
-#include "vmm/machine.h"
-#include "vmm/viommu_trace.h"
 #include "vmm/metrics.h"
+#include "vmm/viommu.h"
 
 enum { VIOMMU_ORDER = 0 };
 
 _Static_assert(MACHINE_IOMMU_SIZE == AMD_VIOMMU_WINDOW_SIZE, "a register window each");
-
-struct viommu {
-	struct amd_viommu *front;
-	struct viommu_port *port; /* until the front end owns it */
-	struct iommufd *ctx;
-	struct amd_iommu_engine *engine;
-	struct msi_sink *own; /* of its MSI capability, never remapped */
-	struct machine *machine;
-	unsigned segment;
-	char id[16]; /* viommu0... */
-	struct amd_iommu_listener listener;
-	struct event_work ring;	      /* the rest of a long command ring */
-	struct event_work timer_work; /* arms the timer, on the loop's thread */
-	struct event_timer timer;     /* for devices that do not answer in time */
-	_Atomic uint64_t timer_ns;
-	struct pci_function southbridge;
-	struct viommu_trace *trace; /* shared by all */
-};
-
-struct viommus {
-	struct viommu_trace *trace;
-	struct viommu *of[MACHINE_SEGMENTS_MAX]; /* by segment; NULL: none */
-};
 
 static int remap(void *opaque, uint16_t devid, const struct msi_msg *in, struct msi_msg *out,
 		 bool log)
@@ -157,6 +132,7 @@ static void viommu_free(struct viommu *viommu)
 {
 	if (!viommu)
 		return;
+	viommu_hwmodel_free(viommu);
 	if (viommu->engine)
 		amd_iommu_engine_unlisten(viommu->engine, &viommu->listener);
 	event_loop_timer_cancel(viommu->machine->loop, &viommu->timer);
@@ -197,18 +173,24 @@ static const struct amd_iommu_features profile[] = {
 };
 
 /* The soft iommufd and the port of VIOMMU. A context each: nothing of one is in the other's way. */
-static int open_port(struct viommu *viommu, const struct amd_iommu_features *features,
-		     uint16_t devid)
+static int open_port(struct viommu *viommu, uint16_t devid)
 {
 	struct machine *m = viommu->machine;
-	int rc = iommufd_open_soft(&viommu->ctx, &m->memory);
+	const struct viommu_config *config = &m->config->viommu[viommu->segment];
+	const struct amd_iommu_features *features = &profile[config->features];
+	int rc;
 
-	if (!rc && viommu->trace)
-		iommufd_viommu_command_trace(viommu->ctx, trace_command, viommu);
+	if (config->accel == VIOMMU_ACCEL_HWMODEL)
+		return viommu_hwmodel_new(viommu, devid);
+	rc = iommufd_open_soft(&viommu->ctx, &m->memory);
 	if (!rc)
 		rc = iommufd_soft_set_hw(viommu->ctx, features, devid);
 	if (!rc)
 		rc = viommu_iommufd_port_new(viommu->ctx, features, &viommu->port, &viommu->engine);
+	if (!rc) {
+		m->dma_space_new = dma_space_new;
+		m->dma_space_free = amd_iommu_dma_space_free;
+	}
 	return rc;
 }
 
@@ -222,17 +204,28 @@ static bool may_mirror(const struct machine_config *config, unsigned segment)
 	return mirror;
 }
 
+/* The engine remaps what leaves the devices of its segment, and tells when that changes. */
+static void remap_interrupts(struct viommu *viommu)
+{
+	struct irq_remapper remapper = {
+		.remap = remap, .opaque = viommu->engine, .segment = viommu->segment};
+
+	irq_set_remapper(viommu->machine->irq, &remapper);
+	viommu->listener.interrupts_changed = interrupts_changed;
+	amd_iommu_engine_listen(viommu->engine, &viommu->listener);
+}
+
 static int viommu_new(struct machine *m, unsigned segment, struct viommu *viommu)
 {
-	const struct amd_iommu_features *features = &profile[m->config->viommu[segment].features];
+	const bool hwmodel = m->config->viommu[segment].accel == VIOMMU_ACCEL_HWMODEL;
+	struct guest_iommu *described = &m->acpi.segment[segment].iommu;
 	struct amd_viommu_config front = {
 		.window = MACHINE_IOMMU_WINDOW + segment * MACHINE_IOMMU_SIZE,
 		.mmio = &m->mmio,
 		.root = m->segment[segment].root,
 		.devfn = PCI_DEVFN(MACHINE_SLOT_IOMMU, 0),
-		.np_cache = may_mirror(m->config, segment),
+		.np_cache = !hwmodel && may_mirror(m->config, segment),
 	};
-	struct irq_remapper remapper = {.remap = remap, .segment = segment};
 	int rc;
 
 	viommu->machine = m;
@@ -241,16 +234,17 @@ static int viommu_new(struct machine *m, unsigned segment, struct viommu *viommu
 	viommu->ring.run = run_ring;
 	viommu->timer_work.run = arm_timer;
 	viommu->timer.expired = timer_expired;
-	viommu->listener.interrupts_changed = interrupts_changed;
-	rc = open_port(viommu, features, front.devfn);
+	rc = open_port(viommu, front.devfn);
 	if (!rc)
 		rc = irq_sink_new(m->irq, machine_sbdf(segment, front.devfn), false, &viommu->own);
 	if (rc)
 		return rc;
+	if (viommu->trace)
+		iommufd_viommu_command_trace(viommu->ctx, trace_command, viommu);
 	front.port = viommu->port;
 	front.sink = viommu->own;
 	rc = amd_viommu_new(&front, &viommu->front);
-	if (!rc)
+	if (!rc && !hwmodel)
 		rc = add_southbridge(m, viommu);
 	if (rc)
 		return rc;
@@ -258,26 +252,53 @@ static int viommu_new(struct machine *m, unsigned segment, struct viommu *viommu
 	amd_iommu_engine_set_interrupts(viommu->engine, viommu, own_msi, own_message);
 	amd_iommu_engine_set_worker(viommu->engine, viommu, kick_ring);
 	amd_iommu_engine_set_timer(viommu->engine, viommu, arm);
-	remapper.opaque = viommu->engine;
-	irq_set_remapper(m->irq, &remapper);
-	amd_iommu_engine_listen(viommu->engine, &viommu->listener);
-	viommu_describe(viommu->front, &front, segment, &m->acpi.segment[segment].iommu);
+	viommu_describe(viommu->front, &front, segment, described);
+	if (hwmodel) {
+		/* Nobody remaps interrupts, and only guest tables can be nested. */
+		described->ioapic_devid = 0;
+		described->no_host_tables = true;
+	} else {
+		remap_interrupts(viommu);
+	}
 	m->segment[segment].engine = viommu->engine;
 	m->segment[segment].iommufd_soft = viommu->ctx;
+	return 0;
+}
+
+/* The best rung of those that this machine has; said. */
+static int choose_accel(const struct machine *m, enum viommu_accel accel)
+{
+	const char *why = "no assigned device is there to ask with";
+	struct iommufd_probe probe;
+
+	if (accel == VIOMMU_ACCEL_HWMODEL)
+		return viommu_hwmodel_check(m);
+	if (accel == VIOMMU_ACCEL_HW) {
+		log_error(
+			"--viommu amd,accel=hw: not in this build of postern; accel=soft does the "
+			"same in software (postern doctor says what this kernel offers)");
+		return -EOPNOTSUPP;
+	}
+	if (accel == VIOMMU_ACCEL_SOFT || log_level_get() < LOG_LEVEL_INFO)
+		return 0;
+	iommufd_probe(NULL, 0, m->config->viommu_command_nr, &probe);
+	for (unsigned i = 0; i < IOMMUFD_ABILITIES; i++) {
+		if (probe.ability[i].verdict == IOMMUFD_NO) {
+			why = probe.ability[i].why;
+			break;
+		}
+	}
+	log_info("--viommu amd,accel=auto takes soft; not hw: %s", why);
 	return 0;
 }
 
 static int segment_create(struct machine *m, struct viommus *viommus, unsigned segment)
 {
 	struct viommu *viommu;
-	int rc;
+	int rc = choose_accel(m, m->config->viommu[segment].accel);
 
-	if (m->config->viommu[segment].accel == VIOMMU_ACCEL_HW) {
-		log_error(
-			"--viommu amd,accel=hw: not in this build of postern; accel=soft does the "
-			"same in software (postern doctor says what this kernel offers)");
-		return -EOPNOTSUPP;
-	}
+	if (rc)
+		return rc;
 	viommu = calloc(1, sizeof(*viommu));
 	if (!viommu)
 		return -ENOMEM;
@@ -310,8 +331,6 @@ static int viommu_create(struct machine *m)
 		viommu_destroy(m);
 		return rc;
 	}
-	m->dma_space_new = dma_space_new;
-	m->dma_space_free = amd_iommu_dma_space_free;
 	return 0;
 }
 
@@ -394,6 +413,10 @@ static void viommu_stats(struct machine *m, struct metrics *out)
 	for (const struct machine_device *dev = m->devices; dev; dev = dev->next) {
 		if (dev->iommu)
 			requester_stats(viommus->of[dev->segment], dev->devfn, dev->id, out);
+	}
+	for (unsigned i = 0; i < m->config->segments; i++) {
+		if (viommus->of[i] && viommus->of[i]->hwmodel)
+			viommu_hwmodel_stats(viommus->of[i], out);
 	}
 }
 

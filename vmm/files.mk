@@ -17,6 +17,7 @@ obj-$(CONFIG_VFIO) += dev_vfio.o
 obj-y += viommu_trace.o
 obj-$(CONFIG_DMA_TEST) += dev_dma_test.o
 obj-$(CONFIG_AMD_IOMMU) += dev_viommu.o viommu_forward.o
+obj-$(CONFIG_AMD_IOMMU) += dev_viommu_hwmodel.o
 ifeq ($(CONFIG_DOCTOR),y)
 obj-y += cmd_doctor.o doctor_host.o
 obj-$(CONFIG_VFIO) += doctor_vfio.o

@@ -157,6 +157,7 @@ static int viommu_accel(void *target, const char *value)
 					       {"hw", VIOMMU_ACCEL_HW},
 					       {"soft", VIOMMU_ACCEL_SOFT},
 					       {"forward", VIOMMU_ACCEL_FORWARD},
+					       {"hwmodel", VIOMMU_ACCEL_HWMODEL},
 					       {0}};
 	int accel = choose("viommu accel", value, accels);
 
@@ -420,7 +421,7 @@ const struct option_def run_options[] = {
 	{"vfio", "DEVICE|fd=N[,iommu=on][,id=NAME][,segment=N]",
 	 "Assign a PCI device: BDF, sysfs directory or /dev/vfio/devices/vfioN; may be repeated",
 	 config_add_vfio},
-	{"viommu", "amd[,accel=auto|hw|soft|forward][,features=basic|v2|full][,segment=N]",
+	{"viommu", "amd[,accel=auto|hw|soft|forward|hwmodel][,features=basic|v2|full][,segment=N]",
 	 "Show the guest an AMD IOMMU; devices of its PCI segment with iommu=on are behind it; may "
 	 "be repeated",
 	 config_set_viommu},

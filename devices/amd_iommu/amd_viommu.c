@@ -29,12 +29,43 @@
 #define MISC_INFO_0	 0x10
 #define BASE_ENABLE	 1u
 
+/* PCI Express 7.7.1: a 64-bit MSI capability without masking. */
+#define MSI_CONTROL 2u
+#define MSI_ENABLE  1u
+#define MSI_ADDRESS 4u
+#define MSI_DATA    12u
+#define MSI_LENGTH  14u
+
 static void viommu_reset(struct pci_function *fn)
 {
 	viommu_window_reset(&container_of(fn, struct amd_viommu, function)->window);
 }
 
+/* Hardware that raises the unit's interrupts itself is told where they go. */
+static void viommu_config_write(struct pci_function *fn, unsigned offset, unsigned width,
+				uint32_t value)
+{
+	struct viommu_port *port = container_of(fn, struct amd_viommu, function)->window.port;
+	const unsigned at = fn->msi_capability;
+	struct msi_msg msg;
+	bool enabled;
+	int rc;
+
+	pci_config_write(fn, offset, width, value);
+	if (!port->ops->msi_set || offset + width <= at || offset >= at + MSI_LENGTH)
+		return;
+	enabled = pci_get16(fn, at + MSI_CONTROL) & MSI_ENABLE;
+	msg.addr = pci_get32(fn, at + MSI_ADDRESS) | (uint64_t)pci_get32(fn, at + MSI_ADDRESS + 4)
+							     << 32;
+	msg.data = pci_get16(fn, at + MSI_DATA);
+	rc = port->ops->msi_set(port, enabled ? &msg : NULL);
+	if (rc)
+		log_guest("vIOMMU: its own interrupt was refused: %s", strerror(-rc));
+}
+
 static const struct pci_function_ops viommu_function_ops = {
+	.config_read = pci_config_read,
+	.config_write = viommu_config_write,
 	.reset = viommu_reset,
 };
 

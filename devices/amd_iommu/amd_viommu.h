@@ -4,8 +4,9 @@
  * of narrow accesses into 64-bit registers, and the PCI function with its capability block.
  *
  * What a register write means goes through struct viommu_port, which is semantic because the kernel
- * ABI behind it is not settled. Its one implementation, viommu_iommufd_port_new(), speaks iommufd
- * objects and turns each forwarded write into a VIOMMU_COMMAND.
+ * ABI behind it is not settled. Its implementations speak iommufd objects: of
+ * viommu_iommufd_port_new() each forwarded write is a VIOMMU_COMMAND, and the unit reads the
+ * guest's device table itself; viommu_hw_port_new() keeps to what hardware offers.
  */
 #ifndef POSTERN_AMD_VIOMMU_H
 #define POSTERN_AMD_VIOMMU_H
@@ -15,6 +16,7 @@
 #include "iommufd/amd/engine.h"
 #include "iommufd/iommufd.h"
 #include "postern/bus.h"
+#include "postern/guest_window.h"
 #include "postern/pci.h"
 
 #define AMD_VIOMMU_WINDOW_SIZE UINT64_C(0x4000)
@@ -48,7 +50,15 @@ struct viommu_port_ops {
 	 * the ring runs). -EOPNOTSUPP where the unit cannot say: then it counts as taken.
 	 */
 	int (*register_read)(struct viommu_port *port, uint16_t offset, uint64_t *value);
-	/* A device behind this unit: guest requester id, and its id in the iommufd context. */
+	/*
+	 * The function's own MSI was programmed: the message, or NULL while it is off. May be NULL,
+	 * where amd_viommu_msi() is how it is raised.
+	 */
+	int (*msi_set)(struct viommu_port *port, const struct msi_msg *msg);
+	/*
+	 * A device behind this unit: guest requester id, and its id in the iommufd context. NULL:
+	 * viommu_hw_device_add() does it.
+	 */
 	int (*vdevice_add)(struct viommu_port *port, uint16_t devid, uint32_t dev_id);
 	void (*reset)(struct viommu_port *port);
 	/*
@@ -73,6 +83,55 @@ struct viommu_port {
  */
 int viommu_iommufd_port_new(struct iommufd *ctx, const struct amd_iommu_features *features,
 			    struct viommu_port **port, struct amd_iommu_engine **engine);
+
+/*
+ * A port that needs no more than the hardware ABI: the queues are HW_QUEUEs, made when the guest
+ * enables them; VIOMMU_COMMAND carries 18h, 170h and 178h; heads, tails and status are the VF
+ * page's; and as hardware tells nobody of an INVALIDATE_DEVTAB_ENTRY, the guest's device table is
+ * trapped (guest_window_trap()), and each device moved to the page table that its entry asks for.
+ * Guests get guest (v2) tables and no interrupt remapping.
+ *
+ * The transport is a soft context of IOMMUFD_SOFT_HWMODEL. CTX, MEMORY and WINDOW must outlive the
+ * port. The features shown are those of GET_HW_INFO that can be served. -EOPNOTSUPP: this iommufd
+ * or this window cannot do it.
+ */
+struct viommu_hw_config {
+	struct iommufd *ctx;
+	const struct guest_memory *memory;
+	struct guest_window *window;
+};
+int viommu_hw_port_new(const struct viommu_hw_config *config, struct viommu_port **port,
+		       struct amd_iommu_engine **engine);
+
+enum viommu_hw_state {
+	VIOMMU_HW_BYPASS,  /* no translation but the second stage: V=0, IOVA = GPA, IommuEn off */
+	VIOMMU_HW_BLOCKED, /* no DMA: TV=0, no permission, host (v1) tables, a malformed entry */
+	VIOMMU_HW_NESTED,
+};
+
+/* A device behind the port, kept by its owner. */
+struct viommu_hw_device {
+	uint16_t devid;	 /* as the guest knows it; on bus 0 */
+	uint32_t dev_id; /* in the iommufd context */
+	/* Have it use PT_ID in place of what it uses, at one stroke (VFIO ATTACH). */
+	int (*attach)(struct viommu_hw_device *device, uint32_t pt_id);
+	uint32_t vdevice; /* once added: its vDEVICE */
+	/* What follows is the port's. */
+	enum viommu_hw_state state;
+	uint64_t dte[4];
+	uint32_t nested; /* HWPT */
+	struct viommu_hw_device *next;
+};
+
+/* Attached to the second stage, or to what the guest's table has for it. */
+int viommu_hw_device_add(struct viommu_port *port, struct viommu_hw_device *device);
+/* DEVICE stays attached to the second stage. */
+void viommu_hw_device_remove(struct viommu_port *port, struct viommu_hw_device *device);
+
+struct viommu_hw_stats {
+	uint64_t dte_writes, attaches, nested, failures;
+};
+void viommu_hw_stats(const struct viommu_port *port, struct viommu_hw_stats *stats);
 
 struct amd_viommu;
 

@@ -283,6 +283,30 @@ Test(acpi, ivrs_names_devices)
 
 #define TYPE_11_SIZE 0x34
 
+/* Hardware that remaps no interrupts and nests guest tables only. */
+Test(acpi, ivrs_of_hardware)
+{
+	static const uint8_t want[] = {0x02, 0xa0, 0x00, 0};
+	const unsigned block = 40 + sizeof(want);
+	const uint8_t *t;
+
+	acpi.segment[0].iommu.device[0] = 0x00a0;
+	acpi.segment[0].iommu.device_count = 1;
+	acpi.segment[0].iommu.ioapic_devid = 0;
+	acpi.segment[0].iommu.no_host_tables = true;
+	cr_assert_eq(guest_acpi_build(&acpi), 0);
+	t = find("IVRS");
+	cr_assert_not_null(t);
+	cr_expect_eq(table_length(t), 48 + 24 + sizeof(want) + 2 * block, "no IOAPIC");
+	cr_expect_eq(get(t + 48 + 2, 2), 24 + sizeof(want));
+	t += 48 + 24 + sizeof(want);
+	for (unsigned i = 0; i < 2; i++, t += block) {
+		cr_expect_eq(get(t + 2, 2), block);
+		cr_expect_eq(get(t + 20, 4), 1, "HATDis");
+		cr_expect_eq(memcmp(t + 40, want, sizeof(want)), 0);
+	}
+}
+
 Test(acpi, ivrs)
 {
 	static const uint8_t expected[] = {

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * --viommu amd,accel=hwmodel: the monitor drives a vIOMMU by the hardware ABI alone, and a model in
+ * process stands for the hardware. Emulated devices are the model's devices: each is a requester
+ * with a vDEVICE, attached as an assigned one would be.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vmm/metrics.h"
+#include "vmm/viommu.h"
+
+struct hwmodel_device {
+	struct viommu_hw_device device;
+	struct iommufd *ctx;
+};
+
+struct viommu_hwmodel {
+	struct viommu_port *port;
+	unsigned devices;
+	struct hwmodel_device *device[MACHINE_SLOTS];
+};
+
+int viommu_hwmodel_check(const struct machine *m)
+{
+	const struct machine_config *config = m->config;
+
+	unsigned units = 0;
+
+	for (unsigned i = 0; i < config->segments; i++)
+		units += config->viommu[i].present;
+	if (units != 1) {
+		log_error("--viommu amd,accel=hwmodel: it must be the machine's only vIOMMU");
+		return -EOPNOTSUPP;
+	}
+	if (config->vfios) {
+		log_error("--viommu amd,accel=hwmodel has devices of its own model only: leave out "
+			  "--vfio, or take accel=soft");
+		return -EOPNOTSUPP;
+	}
+	if (config->cpus > 255) {
+		log_error(
+			"--viommu amd,accel=hwmodel remaps no interrupts, without which there are "
+			"at most 255 processors");
+		return -EOPNOTSUPP;
+	}
+	if (!m->kvm.readonly_mem || !m->kvm.exit_on_emulation_failure) {
+		log_error(
+			"--viommu amd,accel=hwmodel: KVM of this host lacks %s, which it takes to "
+			"see the guest change its device table; take accel=soft",
+			m->kvm.readonly_mem ? "KVM_CAP_EXIT_ON_EMULATION_FAILURE (Linux 5.14)"
+					    : "KVM_CAP_READONLY_MEM");
+		return -EOPNOTSUPP;
+	}
+	return 0;
+}
+
+static int attach(struct viommu_hw_device *device, uint32_t pt_id)
+{
+	return iommufd_soft_device_attach(container_of(device, struct hwmodel_device, device)->ctx,
+					  device->dev_id, pt_id);
+}
+
+static int dma_space_new(struct machine *m, unsigned segment, uint16_t devid, struct dma_space **ds)
+{
+	const struct viommus *viommus = m->private[0];
+	const struct viommu *viommu = viommus->of[segment];
+	struct viommu_hwmodel *hwmodel = viommu->hwmodel;
+	struct hwmodel_device *d;
+	int rc;
+
+	for (unsigned i = 0; i < hwmodel->devices; i++) {
+		d = hwmodel->device[i];
+		if (d->device.devid == devid)
+			return iommufd_soft_vdevice_dma(d->ctx, d->device.vdevice, ds);
+	}
+	if (hwmodel->devices == ARRAY_SIZE(hwmodel->device))
+		return -ENOSPC;
+	d = calloc(1, sizeof(*d));
+	if (!d)
+		return -ENOMEM;
+	d->ctx = viommu->ctx;
+	d->device.devid = devid;
+	d->device.attach = attach;
+	rc = iommufd_soft_device_add(d->ctx, &d->device.dev_id);
+	if (!rc)
+		rc = viommu_hw_device_add(hwmodel->port, &d->device);
+	if (rc) {
+		free(d);
+		return rc;
+	}
+	hwmodel->device[hwmodel->devices++] = d;
+	return iommufd_soft_vdevice_dma(d->ctx, d->device.vdevice, ds);
+}
+
+/* A requester stays in the model as long as the machine has the model: the next in its slot has it.
+ */
+static void dma_space_free(struct dma_space *ds)
+{
+	(void)ds;
+}
+
+int viommu_hwmodel_new(struct viommu *viommu, uint16_t devid)
+{
+	/* No PPRSup: nobody here answers page requests. */
+	static const struct amd_iommu_features hardware = {.efr = AMD_IOMMU_EFR_FULL & ~BIT(1),
+							   .efr2 = AMD_IOMMU_EFR2_FULL};
+	struct machine *m = viommu->machine;
+	struct viommu_hw_config config = {.memory = &m->memory, .window = &m->window};
+	int rc;
+
+	viommu->hwmodel = calloc(1, sizeof(*viommu->hwmodel));
+	if (!viommu->hwmodel)
+		return -ENOMEM;
+	rc = iommufd_open_soft_mode(&viommu->ctx, &m->memory, IOMMUFD_SOFT_HWMODEL);
+	if (rc)
+		return rc;
+	config.ctx = viommu->ctx;
+	rc = iommufd_soft_set_hw(viommu->ctx, &hardware, devid);
+	if (!rc)
+		rc = viommu_hw_port_new(&config, &viommu->port, &viommu->engine);
+	if (rc)
+		return rc;
+	viommu->hwmodel->port = viommu->port;
+	m->dma_space_new = dma_space_new;
+	m->dma_space_free = dma_space_free;
+	return 0;
+}
+
+void viommu_hwmodel_free(struct viommu *viommu)
+{
+	struct viommu_hwmodel *hwmodel = viommu->hwmodel;
+
+	if (!hwmodel)
+		return;
+	while (hwmodel->devices) {
+		struct hwmodel_device *d = hwmodel->device[--hwmodel->devices];
+
+		viommu_hw_device_remove(hwmodel->port, &d->device);
+		iommufd_soft_device_detach(d->ctx, d->device.dev_id);
+		free(d);
+	}
+	free(hwmodel);
+	viommu->hwmodel = NULL;
+}
+
+void viommu_hwmodel_stats(const struct viommu *viommu, struct metrics *out)
+{
+	struct viommu_hw_stats s;
+
+	viommu_hw_stats(viommu->hwmodel->port, &s);
+	metric_counter(out, "viommu.dte_writes", NULL, s.dte_writes);
+	metric_counter(out, "viommu.attaches", NULL, s.attaches);
+	metric_counter(out, "viommu.nested_attaches", NULL, s.nested);
+	metric_counter(out, "viommu.attach_failures", NULL, s.failures);
+}
