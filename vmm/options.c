@@ -153,12 +153,10 @@ static int viommu_kind(void *target, const char *value)
 
 static int viommu_accel(void *target, const char *value)
 {
-	static const struct choice accels[] = {{"auto", VIOMMU_ACCEL_AUTO},
-					       {"hw", VIOMMU_ACCEL_HW},
-					       {"soft", VIOMMU_ACCEL_SOFT},
-					       {"forward", VIOMMU_ACCEL_FORWARD},
-					       {"hwmodel", VIOMMU_ACCEL_HWMODEL},
-					       {0}};
+	static const struct choice accels[] = {
+		{"auto", VIOMMU_ACCEL_AUTO},	   {"hw", VIOMMU_ACCEL_HW},
+		{"soft", VIOMMU_ACCEL_SOFT},	   {"forward", VIOMMU_ACCEL_FORWARD},
+		{"hwmodel", VIOMMU_ACCEL_HWMODEL}, {0}};
 	int accel = choose("viommu accel", value, accels);
 
 	if (accel < 0)
