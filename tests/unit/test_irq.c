@@ -2,6 +2,7 @@
 /* Interrupt routing without a guest: limits, and the order in which results may be published. */
 #include <criterion/criterion.h>
 #include <errno.h>
+#include <pthread.h>
 #include <semaphore.h>
 #include <sys/eventfd.h>
 #include <unistd.h>

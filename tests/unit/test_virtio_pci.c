@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <pthread.h>
+
 #include "tests/unit/virtio_echo.h"
 
 TestSuite(virtio_pci, .timeout = 30);
