@@ -167,7 +167,15 @@ static void net_start(struct virtio_pci *vp)
 		net_say_error(net, "setting up", -ret);
 }
 
-static const struct virtio_pci_ops net_ops = {.take = net_take, .start = net_start};
+static void net_reset(struct virtio_pci *vp)
+{
+	struct virtio_net *net = to_net(vp);
+
+	memcpy(net->space.mac, net->mac, sizeof(net->mac));
+}
+
+static const struct virtio_pci_ops net_ops = {
+	.take = net_take, .start = net_start, .reset = net_reset};
 
 /* ---- life ---- */
 
@@ -204,6 +212,7 @@ int virtio_net_new(const struct virtio_env *env, const struct virtio_net_config 
 	}
 	tap_init(net, config);
 	memcpy(net->name, config->name, strnlen(config->name, sizeof(net->name) - 1));
+	memcpy(net->mac, config->mac, sizeof(net->mac));
 	memcpy(net->space.mac, config->mac, sizeof(net->space.mac));
 	net->space.status = NET_S_LINK_UP;
 	net->space.max_virtqueue_pairs = (uint16_t)config->pairs;

@@ -66,6 +66,7 @@ struct net_rx {
 	 * few buffers were there (LATE bytes at AT), is here.
 	 */
 	uint32_t late, at;
+	uint16_t few; /* how many buffers were there, and did not suffice */
 	struct iovec iov[NET_IOV_MAX + 1], more[NET_IOV_MAX];
 	uint8_t bounce[2 * NET_PACKET_MAX];
 };
@@ -75,6 +76,7 @@ struct net_packet;
 struct virtio_net {
 	struct virtio_pci vp;
 	struct net_config_space space;
+	uint8_t mac[ETH_ALEN]; /* at power-on */
 	char name[64];
 	unsigned pairs, active;
 	int fd[VIRTIO_NET_PAIRS_MAX];

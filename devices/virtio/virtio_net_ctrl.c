@@ -83,11 +83,19 @@ static int ctrl_mac(struct virtio_net *net, uint8_t command, const struct ctrl_d
 static int ctrl_mq(struct virtio_net *net, uint8_t command, const struct ctrl_data *data)
 {
 	const unsigned pairs = data->bytes[0] | (unsigned)data->bytes[1] << 8;
+	const unsigned before = net->active;
+	int ret;
 
 	if (command || data->len != 2 || !virtio_pci_has(&net->vp, VIRTIO_NET_F_MQ) || !pairs ||
 	    pairs > net->pairs)
 		return -EINVAL;
-	return net_set_pairs(net, pairs);
+	ret = net_set_pairs(net, pairs);
+	for (unsigned i = pairs; !ret && i < before; i++)
+		net_rx_stop(&net->rx[i]);
+	/* Whoever rang for these found them not in use. */
+	for (unsigned q = 2 * before; !ret && q < 2 * pairs; q++)
+		event_loop_post(net->vp.env.loop, &net->vp.queue[q].more);
+	return ret;
 }
 
 static int ctrl_offloads(struct virtio_net *net, uint8_t command, const struct ctrl_data *data)

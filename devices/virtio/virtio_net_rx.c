@@ -56,6 +56,7 @@ static int rx_spread(struct net_rx *rx, const uint8_t *data, uint32_t len, struc
 
 		if (ret <= 0) {
 			virtqueue_unpop(rx_vq(rx), count);
+			rx->few = (uint16_t)(1 + count);
 			return ret;
 		}
 		step = iov_write(chain.iov, chain.writable, data, len);
@@ -144,6 +145,7 @@ static int rx_packet(struct net_rx *rx)
 	int ret = rx_pop(rx, &chain);
 	ssize_t n;
 
+	rx->few = 0;
 	if (ret <= 0)
 		return ret ? ret : RX_NO_BUFFER;
 	/* 5.1.6.3.1: the first buffer has room for the header at least. */
@@ -192,7 +194,11 @@ int net_rx_take(struct net_rx *rx)
 		rx_watch(rx, ret == RX_DRY && !rx->broken);
 	if (ret == RX_DRY)
 		return VIRTIO_PCI_LATER;
-	return ret == RX_NO_BUFFER ? 0 : ret < 0 ? ret : 1;
+	if (ret != RX_NO_BUFFER)
+		return ret < 0 ? ret : 1;
+	/* Those that do not suffice are no reason to try again. */
+	ret = virtqueue_await_more(rx_vq(rx), rx->few);
+	return ret ? ret : VIRTIO_PCI_LATER;
 }
 
 static void tap_ready(struct event_watch *watch, short revents)

@@ -200,6 +200,8 @@ static void finish_reset(struct virtio_pci *vp)
 	}
 	pthread_mutex_lock(&vp->lock);
 	virtio_pci_reset_registers(vp);
+	if (vp->config.ops->reset)
+		vp->config.ops->reset(vp);
 	pthread_cond_broadcast(&vp->reset_done);
 	pthread_mutex_unlock(&vp->lock);
 }

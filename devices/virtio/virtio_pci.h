@@ -43,6 +43,8 @@ struct virtio_pci_ops {
 	int (*take)(struct virtio_pci *vp, unsigned q);
 	/* Loop thread: the driver is there, with the features that it chose. May be NULL. */
 	void (*start)(struct virtio_pci *vp);
+	/* Loop thread, vp->lock held: the configuration is as at power-on again. May be NULL. */
+	void (*reset)(struct virtio_pci *vp);
 };
 
 struct virtio_pci_config {

@@ -365,18 +365,24 @@ int virtqueue_wants_interrupt(struct virtqueue *vq)
 
 int virtqueue_await(struct virtqueue *vq)
 {
+	return virtqueue_await_more(vq, 0);
+}
+
+int virtqueue_await_more(struct virtqueue *vq, uint16_t waiting)
+{
 	struct dma_hold areas;
 	int ret = 0;
 
 	areas_hold(vq, &areas);
 	if (vq->params.event_idx)
-		ret = store16(vq, &vq->device, RING_ENTRIES + 8u * vq->params.size, vq->last_avail);
+		ret = store16(vq, &vq->device, RING_ENTRIES + 8u * vq->params.size,
+			      (uint16_t)(vq->last_avail + waiting));
 	/* As above: the wish must be out before the index is read again. */
 	atomic_thread_fence(memory_order_seq_cst);
 	if (!ret)
 		ret = available(vq);
 	dma_hold_end(&areas);
-	return ret < 0 ? ret : ret > 0;
+	return ret < 0 ? ret : ret > waiting;
 }
 
 /* ---- buffers ---- */

@@ -76,6 +76,8 @@ int virtqueue_wants_interrupt(struct virtqueue *vq);
 
 /* Ask for notification of the next chain. 1: one is there already; 0; -EFAULT, -EPROTO. */
 int virtqueue_await(struct virtqueue *vq);
+/* The same where WAITING chains are there already and do not suffice: 1 for more than those. */
+int virtqueue_await_more(struct virtqueue *vq, uint16_t waiting);
 
 /* Copy at most LEN bytes from or to the first bytes of IOV; returns how many. */
 uint32_t iov_read(const struct iovec *iov, unsigned count, void *buf, uint32_t len);
