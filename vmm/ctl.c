@@ -166,20 +166,36 @@ static void client_new(struct ctl *ctl, int fd)
 	client_watch(client, POLLIN);
 }
 
-/* Answer all that wait for WAIT (and for device ID). */
+/*
+ * Answer all that wait for WAIT (and for device ID). Nobody goes on from here, which may be inside
+ * the command of another client, or of the same: what a client does next may free it.
+ */
 static void answer_waiting(struct ctl *ctl, enum ctl_wait wait, const char *id)
 {
-	struct ctl_client *client, *next;
-
-	for (client = ctl->clients; client; client = next) {
-		next = client->next;
+	for (struct ctl_client *client = ctl->clients; client; client = client->next) {
 		if (client->wait != wait || (id && strcmp(client->wait_id, id) != 0))
 			continue;
 		event_loop_timer_cancel(ctl->config.loop, &client->timer);
 		ctl_answer(client);
-		/* One whose command is running goes on by itself. */
-		if (client->watching && client->watch.events == 0)
-			client_run(client);
+		client->answered = true;
+		event_loop_post(ctl->config.loop, &ctl->answers);
+	}
+}
+
+/* Each may free itself and, by what it does, have others answered: from the front again. */
+static void run_answers(struct event_work *work)
+{
+	struct ctl *ctl = container_of(work, struct ctl, answers);
+	struct ctl_client *client = ctl->clients;
+
+	while (client) {
+		if (!client->answered) {
+			client = client->next;
+			continue;
+		}
+		client->answered = false;
+		client_run(client);
+		client = ctl->clients;
 	}
 }
 
@@ -320,6 +336,7 @@ int ctl_new(const struct ctl_config *config, struct ctl **out)
 	ctl->config = *config;
 	ctl->fd = -1;
 	ctl->retry.expired = listen_again;
+	ctl->answers.run = run_answers;
 	rc = config->path ? socket_make(ctl, config->path) : socket_take(ctl, config->fd);
 	if (!rc) {
 		ctl->listener = (struct event_watch){

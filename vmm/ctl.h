@@ -90,6 +90,7 @@ struct ctl_client {
 	struct json_out out;
 	size_t sent; /* of OUT */
 	enum ctl_wait wait;
+	bool answered; /* a reply is there that nobody sends yet */
 	char wait_id[MACHINE_ID_SIZE];
 	struct event_timer timer; /* while it waits for a removal */
 	/* Of the request that is being answered. */
@@ -108,6 +109,7 @@ struct ctl {
 	uint64_t file_dev, file_ino;
 	struct ctl_client *clients;
 	unsigned count;
+	struct event_work answers; /* of clients that waited */
 };
 
 /* Answer LINE of LEN bytes (with room for one more) into client->out, or leave client->wait set. */

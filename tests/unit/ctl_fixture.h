@@ -30,6 +30,7 @@ static struct {
 	atomic_bool fails, slow;
 	atomic_uint pauses, resumes, buttons, resets, quits, adds, removes;
 	struct event_work paused, removed;
+	atomic_int leaver; /* a client that goes when the machine is paused, which is at once */
 } fake;
 
 static enum machine_state fake_state(void *opaque)
@@ -49,7 +50,14 @@ static int outcome(atomic_uint *count)
 
 static int fake_pause(void *opaque)
 {
+	int leaver = atomic_exchange(&fake.leaver, 0);
+
 	(void)opaque;
+	if (leaver) {
+		close(leaver);
+		ctl_paused(fake.ctl);
+		return outcome(&fake.pauses);
+	}
 	if (fake.state == MACHINE_STATE_PAUSING || fake.slow) {
 		atomic_fetch_add(&fake.pauses, 1);
 		return -EINPROGRESS;

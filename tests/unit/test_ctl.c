@@ -302,3 +302,19 @@ Test(ctl, half_closed_while_it_waits)
 	cr_expect_str_empty(get(fd));
 	close(fd);
 }
+
+/* Its second command is answered while it runs, inside the answer to the first. */
+Test(ctl, a_client_that_leaves_while_its_command_runs)
+{
+	int fd = connect_client(), other = connect_client();
+
+	put(fd, "{\"command\":\"remove\",\"id\":\"new\"}\n{\"command\":\"pause\"}\n");
+	while (!fake.removes)
+		sched_yield();
+	fake.leaver = fd;
+	event_loop_post(fake.loop, &fake.removed);
+	while (!fake.pauses)
+		sched_yield();
+	cr_expect(has(ask(other, "{\"command\":\"info\"}\n"), "{\"ok\":true"));
+	close(other);
+}
