@@ -134,8 +134,11 @@ static void finish_work(struct event_work *work)
 {
 	struct machine_life *life = container_of(work, struct machine_life, finish);
 
-	/* A pause that is under way ends first, and then looks whether this came. */
-	if (!life->draining)
+	/*
+	 * A pause that is under way ends first, and then looks whether this came; it may have done
+	 * all of it by now.
+	 */
+	if (!life->draining && life->m.end != MACHINE_RUNNING)
 		finish(life);
 }
 
@@ -159,7 +162,8 @@ static void pause_done(struct machine_life *life)
 	tell_watchdogs(m);
 	if (m->watcher)
 		m->watcher->paused(m->watcher->opaque);
-	if (m->end != MACHINE_RUNNING)
+	/* Unless the watcher has begun another pause: that one looks. */
+	if (!life->draining && m->end != MACHINE_RUNNING)
 		finish(life);
 }
 
