@@ -134,14 +134,16 @@ static int port_control_set(struct viommu_port *port, uint64_t value)
 			continue;
 		rc = queue_start(hw, i);
 		/* A ring that cannot be is one that does not run. */
-		if (rc) {
-			forwarded &= ~queue_kind[i].enable;
+		if (rc)
 			log_guest("vIOMMU: the ring whose base register %#x holds %#llx cannot be: "
 				  "%s",
 				  queue_kind[i].offset, (unsigned long long)hw->queue[i].base,
 				  strerror(-rc));
-		}
 	}
+	/* Nor is one that was refused before, and is asked for still. */
+	for (unsigned i = 0; i < HW_QUEUES; i++)
+		if (!hw->queue[i].id)
+			forwarded &= ~queue_kind[i].enable;
 	rc = command_set(hw, REG_CONTROL, forwarded);
 	if (!rc) {
 		changed = hw->control ^ value;

@@ -79,6 +79,11 @@ Test(viommu_hw, a_ring_that_cannot_be_does_not_run, .init = set_up, .fini = tear
 	cr_expect_eq(reg_get(0x18), IOMMU_EN | CMD_EN, "but as the guest wrote it");
 	command(UINT64_C(1) << 60 | SEMAPHORE | 1, 5);
 	cr_expect_eq(get64(SEMAPHORE), 0);
+	/* Nor at the next write that asks for it still. */
+	reg_set(0x18, IOMMU_EN | CMD_EN | EVT_INT);
+	cr_expect_eq(traced.last[0x18 / 8], IOMMU_EN | EVT_INT);
+	command(UINT64_C(1) << 60 | SEMAPHORE | 1, 5);
+	cr_expect_eq(get64(SEMAPHORE), 0);
 }
 
 /* Without XT the guest programs the function's MSI; hardware wants 170h and 178h. */
