@@ -202,6 +202,11 @@ static int vfio_add(struct machine *m, const char *options, struct machine_devic
 	}
 	if (!rc)
 		rc = config_check_place(m->config, "vfio", options, config.segment, config.iommu);
+	if (!rc && m->config->viommu[config.segment].accel == VIOMMU_ACCEL_HWMODEL) {
+		log_error("--vfio %s: a model of hardware has no assigned devices (accel=hwmodel)",
+			  options);
+		rc = -EOPNOTSUPP;
+	}
 	if (!rc)
 		rc = vfio_open(m);
 	if (!rc)

@@ -7,7 +7,7 @@
  */
 #include "iommufd/amd/internal.h"
 
-/* A hold of more pages than this is not looked up again: it has to end. */
+/* A COMPLETION_WAIT looks up no more pages than this: what is left over has to end. */
 #define RECHECK_PAGES_MAX 1024
 
 static bool hold_overlaps(const struct dma_hold *hold, uint64_t iova, uint64_t last)
@@ -189,9 +189,8 @@ static bool look(struct amd_space *space, const struct amd_device_state *state, 
 }
 
 static bool unchanged(struct amd_space *space, const struct amd_device_state *state,
-		      const struct dma_hold *hold)
+		      const struct dma_hold *hold, unsigned *pages)
 {
-	unsigned pages = 0;
 	uint64_t sum = 0;
 
 	for (unsigned i = 0; i < hold->count; i++) {
@@ -202,7 +201,7 @@ static bool unchanged(struct amd_space *space, const struct amd_device_state *st
 			return false;
 		do {
 			last = range->last;
-			if (++pages > RECHECK_PAGES_MAX ||
+			if (++*pages > RECHECK_PAGES_MAX ||
 			    !look(space, state, iova, hold->access[i], &last, &sum))
 				return false;
 			iova = last + 1;
@@ -212,7 +211,7 @@ static bool unchanged(struct amd_space *space, const struct amd_device_state *st
 }
 
 /* Lets go of what an invalidation was not about after all. */
-static void space_recheck(struct amd_space *space)
+static void space_recheck(struct amd_space *space, unsigned *pages)
 {
 	struct amd_translation_entry entry = {.state.kind = AMD_TRANSLATION_BLOCKED};
 	const uint64_t tag = atomic_load(&space->tag);
@@ -229,7 +228,7 @@ static void space_recheck(struct amd_space *space)
 		if (entry.state.kind == AMD_TRANSLATION_BLOCKED ||
 		    (tag != AMD_SPACE_TAG_NONE && tag != amd_space_tag(&entry.state)))
 			break;
-		if (unchanged(space, &entry.state, hold)) {
+		if (unchanged(space, &entry.state, hold, pages)) {
 			hold->stale = false;
 			atomic_fetch_sub(&space->e->stale_holds, 1);
 		}
@@ -240,12 +239,13 @@ static void space_recheck(struct amd_space *space)
 bool amd_spaces_held(struct amd_iommu_engine *e)
 {
 	bool held = atomic_load(&e->stale_holds);
+	unsigned pages = 0;
 
 	if (!held && !atomic_load(&e->ring_waits))
 		return false;
 	if (held) {
 		for (struct amd_space *space = e->spaces; space; space = space->next)
-			space_recheck(space);
+			space_recheck(space, &pages);
 		held = atomic_load(&e->stale_holds);
 	}
 	/* Said before the second look, so that the last one to let go either is seen or sees it. */
