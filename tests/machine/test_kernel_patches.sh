@@ -70,9 +70,9 @@ series_is_whole() {
 	for file in iommufd/linux/*.patch; do
 		n=$((n + 1))
 		case $(basename "$file") in "$(printf %04d $n)"-*) ;; *) return 1 ;; esac
-		grep -q "^Subject: \[PATCH $n/5\] " "$file" || return 1
+		grep -q "^Subject: \[PATCH $n/6\] " "$file" || return 1
 	done
-	[ $n = 5 ]
+	[ $n = 6 ]
 }
 check "the patches are numbered" series_is_whole
 check "new files of Linux are GPL-2.0" sh -c '
