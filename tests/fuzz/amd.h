@@ -58,6 +58,7 @@ static inline void amd_fuzz_free(struct amd_fuzz *f)
 		amd_iommu_dma_space_free(f->space[i]);
 	}
 	unit_free(&f->u);
+	require(fuzz_messages() <= 64, "a guest fills the log");
 }
 
 /* ---- what the guest writes ---- */

@@ -265,6 +265,5 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (device[i].attached)
 			detach(&f, i);
 	amd_fuzz_free(&f);
-	require(fuzz_messages() <= 64, "a guest fills the log");
 	return 0;
 }

@@ -29,6 +29,5 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	amd_check_rings(f.u.e);
 	amd_fuzz_free(&f);
-	require(fuzz_messages() <= 64, "a guest fills the log");
 	return 0;
 }

@@ -128,6 +128,5 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	require(!reg_get(&f.u, R_CMD_HEAD) && !reg_get(&f.u, R_CMD_TAIL) &&
 		!reg_get(&f.u, R_STATUS));
 	amd_fuzz_free(&f);
-	require(fuzz_messages() <= 64, "a guest fills the log");
 	return 0;
 }

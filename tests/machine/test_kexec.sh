@@ -11,7 +11,8 @@ ok "the reference machine starts" $?
 scratch=$(tests/machine/session scratch)
 
 # kexec of Debian's kexec-tools, with its libraries, and the kernel, where the guest finds them.
-tools=$work/root/kexec
+files=$work/root # of the image
+tools=$files/kexec
 mkdir -p "$tools"
 cp "$(command -v kexec || echo /sbin/kexec)" "$tools/kexec"
 ldd "$tools/kexec" | sed -n 's/.* => \([^ ]*\) .*/\1/p' | while read -r library; do

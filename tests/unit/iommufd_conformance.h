@@ -16,6 +16,7 @@
 #include "devices/vfio/vfio.h"
 #include "iommufd/uapi.h"
 #include "tests/unit/fake_engine.h"
+#include "tests/unit/expect_rc.h"
 
 #define PAGE   UINT64_C(4096)
 #define BASE   UINT64_C(0x10000000)
@@ -29,13 +30,6 @@ struct fixture {
 	uint32_t ioas;
 	uint8_t *memory; /* 16 pages, aligned to as much */
 };
-
-#define EXPECT_RC(rc, want)                                                                        \
-	do {                                                                                       \
-		int got_ = (int)(rc), want_ = (want);                                              \
-		cr_expect(got_ == want_, #rc ": %s instead of %s", strerror(-got_),                \
-			  strerror(-want_));                                                       \
-	} while (0)
 
 static inline uint64_t map_anywhere(struct fixture *f, uint64_t offset, uint64_t length)
 {

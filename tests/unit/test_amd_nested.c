@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Guest tables over host tables, and the walk over a range of either (reference 4.3 and 7.4). */
 #include "amd_guest_unit.h"
+#include "amd_visits.h"
 
 #define SHIFTED 0x400000ull /* what the guest of the guest calls 0 */
 
@@ -189,26 +190,6 @@ Test(amd_nested, listeners)
 }
 
 /* ---- the walk over a range ---- */
-
-struct visits {
-	unsigned count;
-	struct {
-		uint64_t iova, gpa, length;
-		unsigned prot;
-	} visit[8];
-};
-
-static int record(void *opaque, uint64_t iova, uint64_t gpa, uint64_t length, unsigned prot)
-{
-	struct visits *v = opaque;
-
-	cr_assert_lt(v->count, ARRAY_SIZE(v->visit));
-	v->visit[v->count].iova = iova;
-	v->visit[v->count].gpa = gpa;
-	v->visit[v->count].length = length;
-	v->visit[v->count++].prot = prot;
-	return 0;
-}
 
 #define RW (DMA_READ | DMA_WRITE)
 #define EXPECT_VISIT(v, i, a, b, c, d)                                                             \

@@ -9,13 +9,7 @@
 
 #include "iommufd/uapi.h"
 #include "tests/unit/fake_engine.h"
-
-#define EXPECT_RC(rc, want)                                                                        \
-	do {                                                                                       \
-		int got_ = (int)(rc), want_ = (want);                                              \
-		cr_expect(got_ == want_, #rc ": %s instead of %s", strerror(-got_),                \
-			  strerror(-want_));                                                       \
-	} while (0)
+#include "tests/unit/expect_rc.h"
 
 struct unit {
 	struct iommufd *ctx;

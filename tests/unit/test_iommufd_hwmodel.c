@@ -9,17 +9,11 @@
 
 #include "iommufd/uapi.h"
 #include "tests/unit/fake_engine.h"
+#include "tests/unit/expect_rc.h"
 
 #define SIZE	  UINT64_C(0x100000)
 #define RING	  UINT64_C(0x10000)
 #define SEMAPHORE UINT64_C(0x40000)
-
-#define EXPECT_RC(rc, want)                                                                        \
-	do {                                                                                       \
-		int got_ = (int)(rc), want_ = (want);                                              \
-		cr_expect(got_ == want_, #rc ": %s instead of %s", strerror(-got_),                \
-			  strerror(-want_));                                                       \
-	} while (0)
 
 static struct iommufd *ctx;
 static struct guest_memory memory;

@@ -9,18 +9,12 @@
 
 #include "iommufd/uapi.h"
 #include "tests/unit/fake_engine.h"
+#include "tests/unit/expect_rc.h"
 
 #define PAGE UINT64_C(4096)
 #define BASE UINT64_C(0x10000000)
 #define MSI  UINT64_C(0xfee00000)
 #define RW   (IOMMUFD_PROT_READ | IOMMUFD_PROT_WRITE)
-
-#define EXPECT_RC(rc, want)                                                                        \
-	do {                                                                                       \
-		int got_ = (rc), want_ = (want);                                                   \
-		cr_expect(got_ == want_, #rc ": %s instead of %s", strerror(-got_),                \
-			  strerror(-want_));                                                       \
-	} while (0)
 
 static struct iommufd *ctx;
 static struct guest_memory memory;
