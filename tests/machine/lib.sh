@@ -9,12 +9,13 @@ work=$(mktemp -d /tmp/postern-test-XXXXXX)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
 
-ok() { # NAME STATUS; the log is shown when it failed
+ok() { # NAME STATUS; the status and the log are shown when it failed
 	tests_run=$((tests_run + 1))
 	if [ "$2" = 0 ]; then
 		echo "ok $tests_run - $1"
 	else
 		echo "not ok $tests_run - $1"
+		echo "# status $2"
 		[ ! -f "$work/log" ] || tail -n 40 "$work/log" | sed 's/^/# /'
 	fi
 }
