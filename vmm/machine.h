@@ -85,7 +85,7 @@ struct vfio_config {
 	char *path; /* or NULL with fd >= 0 */
 	int fd;
 	char *id;
-	bool iommu;
+	bool iommu, irq_loop;
 	unsigned segment;
 };
 

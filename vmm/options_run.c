@@ -304,7 +304,7 @@ const struct option_def run_options[] = {
 	 "A virtio block device; may be repeated", config_add_disk},
 	{"net", "tap=NAME|fd=N[:...][,mac=MAC][,mtu=N][,queues=N][,iommu=on][,id=NAME][,segment=N]",
 	 "A virtio network device on a tap interface; may be repeated", config_add_net},
-	{"vfio", "DEVICE|fd=N[,iommu=on][,id=NAME][,segment=N]",
+	{"vfio", "DEVICE|fd=N[,iommu=on][,irq=direct|loop][,id=NAME][,segment=N]",
 	 "Assign a PCI device: BDF, sysfs directory or /dev/vfio/devices/vfioN; may be repeated",
 	 config_add_vfio},
 	{"viommu", "amd[,accel=auto|hw|soft|forward|hwmodel][,features=basic|v2|full][,segment=N]",

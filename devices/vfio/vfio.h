@@ -37,6 +37,7 @@ struct vfio_device_config {
 	const char *path; /* BDF, sysfs directory or /dev/vfio/devices/vfioN; NULL with fd */
 	int fd;		  /* a pre-opened device node (then owned by the device), or -1 */
 	bool iommu;	  /* translated by the guest's vIOMMU */
+	bool irq_loop; /* MSI and MSI-X go through LOOP instead of from KVM's irqfd to the guest */
 	struct event_loop *loop;
 	struct msi_sink *sink;
 	struct intx_line *intx; /* where the interrupt pin leads; NULL: none is shown */
@@ -59,6 +60,8 @@ int vfio_device_new(struct vfio_host *host, const struct vfio_device_config *con
 		    struct vfio_device **device);
 /* What it is called in the host's iommufd. */
 uint32_t vfio_device_id(const struct vfio_device *device);
+/* How many messages went through the loop (irq=loop). */
+uint64_t vfio_device_loop_messages(const struct vfio_device *device);
 /* vCPUs stopped. Resets the device and gives everything back. */
 void vfio_device_free(struct vfio_device *device);
 
