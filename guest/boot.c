@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * What a boot loader does: kernel and initrd into RAM, command line, memory map, and the structure
- * by which the kernel finds them (PVH: hvm_start_info; Linux 64-bit protocol: boot_params).
+ * by which the kernel finds them (PVH: hvm_start_info; Linux 64-bit protocol: boot_params;
+ * Multiboot: its information).
  *
  * Runs again at each guest reset, over RAM that the guest has used: what must read as zero is
  * zeroed.
@@ -10,21 +11,27 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "config.h"
 #include "guest/loader.h"
 #include "postern/bits.h"
 #include "postern/log.h"
 
 #define LOW_RAM_LIMIT (4 * GIB) /* the identity map's end, and what 32-bit pointers reach */
 #define BIOS_HOLE     UINT64_C(0xa0000)
-#define INITRD_LIMIT  (3 * GIB)
-#define FDT_SIZE_MAX  (2 * MIB)
-#define DTB_HEADER    sizeof(struct setup_data)
+#ifdef CONFIG_MULTIBOOT
+#define MULTIBOOT_OR  " or a Multiboot header"
+#define MULTIBOOT_NOR ", and has no Multiboot header"
+#else
+#define MULTIBOOT_OR  ""
+#define MULTIBOOT_NOR ""
+#endif
+#define FDT_SIZE_MAX (2 * MIB)
+#define DTB_HEADER   sizeof(struct setup_data)
 
 enum { E820_RAM = 1, E820_RESERVED = 2 };
 
 /* Xen public headers, arch-x86/hvm/start_info.h; all that belongs to it shares one page. */
 #define PVH_MAGIC  0x336ec578u
-#define PVH_MODULE (GUEST_PVH_INFO + 0x40)
 #define PVH_MEMMAP (GUEST_PVH_INFO + 0x80)
 
 struct pvh_start_info {
@@ -45,6 +52,11 @@ struct pvh_memmap {
 _Static_assert(sizeof(struct pvh_start_info) == 56, "start_info.h, version 1");
 _Static_assert(sizeof(struct pvh_module) == 32, "start_info.h");
 _Static_assert(sizeof(struct pvh_memmap) == 24, "start_info.h");
+/* What the command lines of the modules can take at most. */
+_Static_assert((GUEST_MODULES_MAX + 1) * (sizeof(struct pvh_module) + GUEST_CMDLINE_MAX) <=
+		       GUEST_MODULES_SIZE,
+	       "module command lines run out of their place");
+_Static_assert(GUEST_MODULES + GUEST_MODULES_SIZE <= BIOS_HOLE, "modules run into the BIOS hole");
 _Static_assert(PVH_MEMMAP + GUEST_E820_MAX * sizeof(struct pvh_memmap) <= GUEST_BOOT_PARAMS,
 	       "start info runs into boot_params");
 _Static_assert(sizeof(struct boot_params) == 4096, "zero-page.rst");
@@ -53,15 +65,6 @@ _Static_assert(offsetof(struct boot_params, e820_table) == 0x2d0, "zero-page.rst
 _Static_assert(GUEST_BOOT_PARAMS + sizeof(struct boot_params) <= GUEST_PAGE_TABLES,
 	       "boot_params run into the page tables");
 
-/* Where things went, for the boot structures. */
-struct placement {
-	struct kernel kernel;
-	uint64_t initrd, initrd_size;
-	uint64_t setup_data; /* 0: none */
-	struct guest_e820_entry e820[GUEST_E820_MAX];
-	unsigned e820_count;
-};
-
 uint64_t loader_low_ram_end(const struct guest_memory *memory)
 {
 	const struct guest_region *low = &memory->region[0];
@@ -69,6 +72,27 @@ uint64_t loader_low_ram_end(const struct guest_memory *memory)
 	if (!memory->count || low->gpa)
 		return 0;
 	return low->size < LOW_RAM_LIMIT ? low->size : LOW_RAM_LIMIT;
+}
+
+int kernel_fits(const struct image *image, const struct guest_memory *memory, uint64_t start,
+		uint64_t size)
+{
+	uint64_t limit = loader_low_ram_end(memory);
+
+	if (start < GUEST_HIGH) {
+		log_error("kernel %s: wants to be loaded below 1 MiB, where the boot structures "
+			  "are",
+			  image->path);
+		return -ENOEXEC;
+	}
+	if (!range_fits(start, size, limit)) {
+		log_error("kernel %s: needs %llu bytes at %#llx, the guest's low RAM ends at "
+			  "%#llx; give the guest more memory",
+			  image->path, (unsigned long long)size, (unsigned long long)start,
+			  (unsigned long long)limit);
+		return -ENOEXEC;
+	}
+	return 0;
 }
 
 static void e820_add(struct placement *place, uint64_t addr, uint64_t end, uint32_t type)
@@ -106,6 +130,7 @@ static int kernel_load(const struct guest_boot *boot, struct kernel *kernel)
 	struct image image;
 	uint8_t head[0x206];
 	uint64_t len;
+	bool elf;
 	int ret;
 
 	ret = image_open(&image, "kernel", boot->kernel);
@@ -115,60 +140,21 @@ static int kernel_load(const struct guest_boot *boot, struct kernel *kernel)
 	ret = image_read(&image, 0, head, len);
 	if (ret)
 		goto close;
-	if (elf_probe(head, len)) {
+	elf = elf_probe(head, len);
+	ret = -ENOENT;
+	if (elf)
 		ret = elf_load(&image, boot, kernel);
-	} else if (bzimage_probe(head, len)) {
+	else if (bzimage_probe(head, len))
 		ret = bzimage_load(&image, boot, kernel);
-	} else {
+	if (ret == -ENOENT)
+		ret = multiboot_load(&image, boot, kernel);
+	if (ret == -ENOENT) {
 		ret = -ENOEXEC;
-		log_error("kernel %s: is neither an ELF file (vmlinux) nor a bzImage", image.path);
+		log_error("kernel %s: %s", image.path,
+			  elf ? "is an ELF file without a PVH entry point" MULTIBOOT_OR
+				"; build Linux with CONFIG_PVH=y or boot its bzImage"
+			      : "is neither an ELF file (vmlinux) nor a bzImage" MULTIBOOT_NOR);
 	}
-close:
-	image_close(&image);
-	return ret;
-}
-
-/* As high as LIMIT and the kernel allow: early allocations of the kernel then stay low. */
-static int place_below(uint64_t limit, uint64_t floor, uint64_t size, uint64_t *gpa)
-{
-	if (size > limit)
-		return -ENOSPC;
-	*gpa = align_down(limit - size, GUEST_PAGE_SIZE);
-	return *gpa < floor ? -ENOSPC : 0;
-}
-
-/* *LIMIT comes back as the initrd's start: what is placed next goes below it. */
-static int initrd_load(const struct guest_boot *boot, struct placement *place, uint64_t *limit)
-{
-	uint64_t top = *limit, tail;
-	struct image image;
-	int ret;
-
-	if (!boot->initrd)
-		return 0;
-	ret = image_open(&image, "initrd", boot->initrd);
-	if (ret)
-		return ret;
-	if (top > place->kernel.initrd_max + 1)
-		top = place->kernel.initrd_max + 1;
-	if (top > INITRD_LIMIT)
-		top = INITRD_LIMIT;
-	if (place_below(top, place->kernel.end, image.size, &place->initrd)) {
-		log_error("initrd %s: %llu bytes do not fit between the kernel's end at %#llx and "
-			  "%#llx; give the guest more memory",
-			  image.path, (unsigned long long)image.size,
-			  (unsigned long long)place->kernel.end, (unsigned long long)top);
-		ret = -EFBIG;
-		goto close;
-	}
-	ret = image_place(&image, 0, image.size, boot->memory, place->initrd, boot->map_files);
-	if (ret)
-		goto close;
-	place->initrd_size = image.size;
-	tail = -image.size & (GUEST_PAGE_SIZE - 1);
-	if (range_fits(place->initrd + image.size, tail, *limit))
-		memset(guest_memory_at(boot->memory, place->initrd + image.size, tail), 0, tail);
-	*limit = place->initrd;
 close:
 	image_close(&image);
 	return ret;
@@ -181,14 +167,14 @@ static int fdt_load(const struct guest_boot *boot, struct placement *place, uint
 	if (!boot->fdt)
 		return 0;
 	if (place->kernel.protocol != GUEST_LINUX64) {
-		log_warning(
-			"kernel %s: a PVH kernel takes no device tree; boot its bzImage for that",
-			boot->kernel);
+		log_warning("kernel %s: a kernel by PVH or Multiboot takes no device tree; boot a "
+			    "bzImage",
+			    boot->kernel);
 		return 0;
 	}
 	if (boot->fdt_size > FDT_SIZE_MAX ||
-	    place_below(limit, place->kernel.end, DTB_HEADER + boot->fdt_size,
-			&place->setup_data)) {
+	    loader_below(limit, place->kernel.end, DTB_HEADER + boot->fdt_size,
+			 &place->setup_data)) {
 		log_error(
 			"device tree: %u bytes do not fit below %#llx; give the guest more memory",
 			boot->fdt_size, (unsigned long long)limit);
@@ -215,6 +201,31 @@ static int cmdline_load(const struct guest_boot *boot, const struct kernel *kern
 	return guest_memory_write(boot->memory, GUEST_CMDLINE, boot->cmdline, len + 1);
 }
 
+/* The list, and behind it the command lines. */
+static int pvh_modules_write(const struct guest_boot *boot, const struct placement *place)
+{
+	uint64_t text = GUEST_MODULES + sizeof(struct pvh_module) * place->modules;
+
+	for (unsigned i = 0; i < place->modules; i++) {
+		const struct module *m = &place->module[i];
+		const char *cmdline = m->from->cmdline;
+		struct pvh_module module = {.paddr = m->gpa, .size = m->size};
+		int ret = 0;
+
+		if (cmdline) {
+			module.cmdline_paddr = text;
+			ret = guest_memory_write(boot->memory, text, cmdline, strlen(cmdline) + 1);
+			text += strlen(cmdline) + 1;
+		}
+		if (!ret)
+			ret = guest_memory_write(boot->memory, GUEST_MODULES + i * sizeof(module),
+						 &module, sizeof(module));
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
+
 static int pvh_info_write(const struct guest_boot *boot, const struct placement *place)
 {
 	struct pvh_start_info info = {
@@ -228,12 +239,10 @@ static int pvh_info_write(const struct guest_boot *boot, const struct placement 
 	struct pvh_memmap map[GUEST_E820_MAX] = {0};
 	int ret;
 
-	if (place->initrd_size) {
-		struct pvh_module module = {.paddr = place->initrd, .size = place->initrd_size};
-
-		info.nr_modules = 1;
-		info.modlist_paddr = PVH_MODULE;
-		ret = guest_memory_write(boot->memory, PVH_MODULE, &module, sizeof(module));
+	if (place->modules) {
+		info.nr_modules = place->modules;
+		info.modlist_paddr = GUEST_MODULES;
+		ret = pvh_modules_write(boot, place);
 		if (ret)
 			return ret;
 	}
@@ -294,7 +303,7 @@ int guest_boot_load(const struct guest_boot *boot, struct guest_entry *entry)
 	ret = kernel_load(boot, &place.kernel);
 	if (ret)
 		return ret;
-	ret = initrd_load(boot, &place, &limit);
+	ret = modules_load(boot, &place, &limit);
 	if (ret)
 		return ret;
 	ret = fdt_load(boot, &place, limit);
@@ -311,6 +320,8 @@ int guest_boot_load(const struct guest_boot *boot, struct guest_entry *entry)
 		entry->argument = GUEST_PVH_INFO;
 		return pvh_info_write(boot, &place);
 	}
+	if (entry->protocol != GUEST_LINUX64)
+		return multiboot_info_write(boot, &place, &entry->argument);
 	entry->argument = GUEST_BOOT_PARAMS;
 	return boot_params_write(boot, &place);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * An uncompressed kernel: ELF64 with the 32-bit physical entry point of the PVH start-up protocol
- * in a Xen note. Sections (debug information) are never looked at.
+ * ELF kernels: ELF64 with the 32-bit physical entry point of the PVH start-up protocol in a Xen
+ * note, and for Multiboot also ELF32. Sections (debug information) are never looked at.
  */
 #include <elf.h>
 #include <errno.h>
@@ -15,7 +15,6 @@
 /* Xen public headers, elfnote.h */
 #define XEN_ELFNOTE_PHYS32_ENTRY 18
 
-#define ELF_SEGMENTS_MAX   64u
 #define ELF_NOTE_BYTES_MAX (64 * KIB)
 
 _Static_assert(sizeof(Elf64_Ehdr) == 64, "ELF-64 object file format, figure 2");
@@ -32,20 +31,72 @@ static int elf_refuse(const struct image *image, const char *why)
 	return -ENOEXEC;
 }
 
-static int elf_read_headers(const struct image *image, Elf64_Ehdr *eh, Elf64_Phdr *ph)
+static bool elf_is_64(const struct elf *elf)
 {
-	int ret = image_read(image, 0, eh, sizeof(*eh));
+	return elf->class == ELFCLASS64;
+}
+
+static int elf_read_64(const struct image *image, struct elf *elf)
+{
+	Elf64_Ehdr eh;
+	int ret = image_read(image, 0, &eh, sizeof(eh));
 
 	if (ret)
 		return ret;
-	if (eh->e_ident[EI_CLASS] != ELFCLASS64 || eh->e_ident[EI_DATA] != ELFDATA2LSB ||
-	    eh->e_machine != EM_X86_64)
+	if (eh.e_machine != EM_X86_64)
 		return elf_refuse(image, "is an ELF file, but not for x86-64");
-	if (eh->e_type != ET_EXEC && eh->e_type != ET_DYN)
+	if (eh.e_type != ET_EXEC && eh.e_type != ET_DYN)
 		return elf_refuse(image, "is an ELF file, but not an executable");
-	if (eh->e_phentsize != sizeof(*ph) || !eh->e_phnum || eh->e_phnum > ELF_SEGMENTS_MAX)
+	if (eh.e_phentsize != sizeof(elf->ph[0]) || !eh.e_phnum || eh.e_phnum > ELF_SEGMENTS_MAX)
 		return elf_refuse(image, "has no usable ELF program headers");
-	return image_read(image, eh->e_phoff, ph, eh->e_phnum * sizeof(*ph));
+	elf->entry = eh.e_entry;
+	elf->count = eh.e_phnum;
+	return image_read(image, eh.e_phoff, elf->ph, eh.e_phnum * sizeof(elf->ph[0]));
+}
+
+static int elf_read_32(const struct image *image, struct elf *elf)
+{
+	Elf32_Phdr ph[ELF_SEGMENTS_MAX];
+	Elf32_Ehdr eh;
+	int ret = image_read(image, 0, &eh, sizeof(eh));
+
+	if (ret)
+		return ret;
+	if (eh.e_machine != EM_386)
+		return elf_refuse(image, "is an ELF file, but not for x86");
+	if (eh.e_type != ET_EXEC && eh.e_type != ET_DYN)
+		return elf_refuse(image, "is an ELF file, but not an executable");
+	if (eh.e_phentsize != sizeof(ph[0]) || !eh.e_phnum || eh.e_phnum > ELF_SEGMENTS_MAX)
+		return elf_refuse(image, "has no usable ELF program headers");
+	ret = image_read(image, eh.e_phoff, ph, eh.e_phnum * sizeof(ph[0]));
+	if (ret)
+		return ret;
+	elf->entry = eh.e_entry;
+	elf->count = eh.e_phnum;
+	for (unsigned i = 0; i < eh.e_phnum; i++)
+		elf->ph[i] = (Elf64_Phdr){
+			.p_type = ph[i].p_type,
+			.p_offset = ph[i].p_offset,
+			.p_vaddr = ph[i].p_vaddr,
+			.p_paddr = ph[i].p_paddr,
+			.p_filesz = ph[i].p_filesz,
+			.p_memsz = ph[i].p_memsz,
+			.p_align = ph[i].p_align,
+		};
+	return 0;
+}
+
+int elf_read(const struct image *image, struct elf *elf)
+{
+	uint8_t ident[EI_NIDENT];
+	int ret = image_read(image, 0, ident, sizeof(ident));
+
+	if (ret)
+		return ret;
+	elf->class = ident[EI_CLASS];
+	if (ident[EI_DATA] != ELFDATA2LSB || (elf->class != ELFCLASS32 && elf->class != ELFCLASS64))
+		return elf_refuse(image, "is an ELF file, but not for x86-64");
+	return elf_is_64(elf) ? elf_read_64(image, elf) : elf_read_32(image, elf);
 }
 
 /* The PVH entry in NOTES, or 0: a note that does not fit its segment ends the search. */
@@ -75,29 +126,30 @@ static uint64_t elf_note_entry(const uint8_t *notes, uint64_t len, uint64_t alig
 	return 0;
 }
 
-static int elf_find_entry(const struct image *image, const Elf64_Phdr *ph, unsigned count,
-			  uint64_t *entry)
+/* -ENOENT: there is none, and nothing was said. */
+static int elf_find_entry(const struct image *image, const struct elf *elf, uint64_t *entry)
 {
-	for (unsigned i = 0; i < count; i++) {
+	*entry = 0;
+	for (unsigned i = 0; i < elf->count; i++) {
+		const Elf64_Phdr *ph = &elf->ph[i];
 		uint8_t *notes;
 		int ret;
 
-		if (ph[i].p_type != PT_NOTE || !ph[i].p_filesz)
+		if (ph->p_type != PT_NOTE || !ph->p_filesz)
 			continue;
-		if (ph[i].p_filesz > ELF_NOTE_BYTES_MAX)
+		if (ph->p_filesz > ELF_NOTE_BYTES_MAX)
 			return elf_refuse(image, "has an ELF note segment of more than 64 KiB");
-		notes = malloc(ph[i].p_filesz);
+		notes = malloc(ph->p_filesz);
 		if (!notes)
 			return -ENOMEM;
-		ret = image_read(image, ph[i].p_offset, notes, ph[i].p_filesz);
+		ret = image_read(image, ph->p_offset, notes, ph->p_filesz);
 		if (!ret)
-			*entry = elf_note_entry(notes, ph[i].p_filesz, ph[i].p_align == 8 ? 8 : 4);
+			*entry = elf_note_entry(notes, ph->p_filesz, ph->p_align == 8 ? 8 : 4);
 		free(notes);
 		if (ret || *entry)
 			return ret;
 	}
-	return elf_refuse(image, "has no PVH entry point; build it with CONFIG_PVH=y or boot its "
-				 "bzImage");
+	return -ENOENT;
 }
 
 static bool elf_overlap(const Elf64_Phdr *a, const Elf64_Phdr *b)
@@ -105,85 +157,91 @@ static bool elf_overlap(const Elf64_Phdr *a, const Elf64_Phdr *b)
 	return a->p_paddr < b->p_paddr + b->p_memsz && b->p_paddr < a->p_paddr + a->p_memsz;
 }
 
-/* Judge every segment before the first is loaded. *KERNEL's range comes to span them all. */
-static int elf_check_segments(const struct image *image, const struct guest_memory *memory,
-			      const Elf64_Phdr *ph, unsigned count, struct kernel *kernel)
+/* Judge every segment before the first is loaded. */
+int elf_extent(const struct image *image, const struct elf *elf, uint64_t *start, uint64_t *end)
 {
-	uint64_t limit = loader_low_ram_end(memory);
+	const Elf64_Phdr *ph = elf->ph;
 
-	kernel->start = UINT64_MAX;
-	kernel->end = 0;
-	for (unsigned i = 0; i < count; i++) {
+	*start = UINT64_MAX;
+	*end = 0;
+	for (unsigned i = 0; i < elf->count; i++) {
 		if (ph[i].p_type != PT_LOAD || !ph[i].p_memsz)
 			continue;
 		if (ph[i].p_filesz > ph[i].p_memsz)
 			return elf_refuse(image, "has a segment larger in the file than in memory");
 		if (!range_fits(ph[i].p_offset, ph[i].p_filesz, image->size))
 			return elf_refuse(image, "is truncated: a segment lies past its end");
-		if (ph[i].p_paddr < GUEST_HIGH)
-			return elf_refuse(image, "wants to be loaded below 1 MiB, where the boot "
-						 "structures are");
-		if (!range_fits(ph[i].p_paddr, ph[i].p_memsz, limit)) {
-			log_error(
-				"kernel %s: needs %llu bytes at %#llx, the guest's low RAM ends at "
-				"%#llx; give the guest more memory",
-				image->path, (unsigned long long)ph[i].p_memsz,
-				(unsigned long long)ph[i].p_paddr, (unsigned long long)limit);
-			return -ENOEXEC;
-		}
+		if (!range_fits(ph[i].p_paddr, ph[i].p_memsz, UINT64_MAX))
+			return elf_refuse(image, "has a segment past the end of all memory");
 		for (unsigned j = 0; j < i; j++)
 			if (ph[j].p_type == PT_LOAD && ph[j].p_memsz && elf_overlap(&ph[i], &ph[j]))
 				return elf_refuse(image, "has segments that overlap");
-		if (ph[i].p_paddr < kernel->start)
-			kernel->start = ph[i].p_paddr;
-		if (ph[i].p_paddr + ph[i].p_memsz > kernel->end)
-			kernel->end = ph[i].p_paddr + ph[i].p_memsz;
+		if (ph[i].p_paddr < *start)
+			*start = ph[i].p_paddr;
+		if (ph[i].p_paddr + ph[i].p_memsz > *end)
+			*end = ph[i].p_paddr + ph[i].p_memsz;
 	}
-	if (!kernel->end)
+	if (!*end)
 		return elf_refuse(image, "has nothing to load");
 	return 0;
 }
 
-static bool elf_covers(const Elf64_Phdr *ph, unsigned count, uint64_t address)
+bool elf_covers(const struct elf *elf, uint64_t address)
 {
-	for (unsigned i = 0; i < count; i++)
-		if (ph[i].p_type == PT_LOAD && ph[i].p_memsz && address >= ph[i].p_paddr &&
-		    address - ph[i].p_paddr < ph[i].p_filesz)
+	for (unsigned i = 0; i < elf->count; i++) {
+		const Elf64_Phdr *ph = &elf->ph[i];
+
+		if (ph->p_type == PT_LOAD && ph->p_memsz && address >= ph->p_paddr &&
+		    address - ph->p_paddr < ph->p_filesz)
 			return true;
+	}
 	return false;
 }
 
-int elf_load(const struct image *image, const struct guest_boot *boot, struct kernel *kernel)
+int elf_place(const struct image *image, const struct elf *elf, const struct guest_boot *boot,
+	      uint64_t shift)
 {
-	Elf64_Phdr ph[ELF_SEGMENTS_MAX];
-	Elf64_Ehdr eh;
-	int ret;
+	for (unsigned i = 0; i < elf->count; i++) {
+		const Elf64_Phdr *ph = &elf->ph[i];
+		uint64_t gpa = ph->p_paddr + shift, bss = ph->p_memsz - ph->p_filesz;
+		int ret;
 
-	ret = elf_read_headers(image, &eh, ph);
-	if (ret)
-		return ret;
-	ret = elf_check_segments(image, boot->memory, ph, eh.e_phnum, kernel);
-	if (ret)
-		return ret;
-	kernel->entry = 0;
-	ret = elf_find_entry(image, ph, eh.e_phnum, &kernel->entry);
-	if (ret)
-		return ret;
-	if (kernel->entry > UINT32_MAX || !elf_covers(ph, eh.e_phnum, kernel->entry))
-		return elf_refuse(image, "has its PVH entry point outside what it loads");
-	for (unsigned i = 0; i < eh.e_phnum; i++) {
-		uint64_t bss = ph[i].p_memsz - ph[i].p_filesz;
-
-		if (ph[i].p_type != PT_LOAD || !ph[i].p_memsz)
+		if (ph->p_type != PT_LOAD || !ph->p_memsz)
 			continue;
-		ret = image_place(image, ph[i].p_offset, ph[i].p_filesz, boot->memory,
-				  ph[i].p_paddr, boot->map_files);
+		ret = image_place(image, ph->p_offset, ph->p_filesz, boot->memory, gpa,
+				  boot->map_files);
 		if (ret)
 			return ret;
 		/* Not only for a first boot: after a guest reset the RAM is as the guest left it.
 		 */
-		memset(guest_memory_at(boot->memory, ph[i].p_paddr + ph[i].p_filesz, bss), 0, bss);
+		memset(guest_memory_at(boot->memory, gpa + ph->p_filesz, bss), 0, bss);
 	}
+	return 0;
+}
+
+int elf_load(const struct image *image, const struct guest_boot *boot, struct kernel *kernel)
+{
+	struct elf elf;
+	int ret;
+
+	ret = elf_read(image, &elf);
+	if (ret)
+		return ret;
+	if (!elf_is_64(&elf))
+		return -ENOENT;
+	ret = elf_find_entry(image, &elf, &kernel->entry);
+	if (ret)
+		return ret;
+	ret = elf_extent(image, &elf, &kernel->start, &kernel->end);
+	if (!ret)
+		ret = kernel_fits(image, boot->memory, kernel->start, kernel->end - kernel->start);
+	if (ret)
+		return ret;
+	if (kernel->entry > UINT32_MAX || !elf_covers(&elf, kernel->entry))
+		return elf_refuse(image, "has its PVH entry point outside what it loads");
+	ret = elf_place(image, &elf, boot, 0);
+	if (ret)
+		return ret;
 	kernel->protocol = GUEST_PVH;
 	kernel->initrd_max = UINT32_MAX;
 	kernel->cmdline_max = GUEST_CMDLINE_MAX - 1;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The boot vCPU's first state: flat 32-bit protected mode for PVH (Xen docs/misc/pvh.pandoc), long
- * mode with an identity map for the Linux 64-bit protocol (boot.rst, "64-bit Boot Protocol").
+ * The boot vCPU's first state: flat 32-bit protected mode for PVH (Xen docs/misc/pvh.pandoc) and
+ * Multiboot, long mode with an identity map for the Linux 64-bit protocol (boot.rst, "64-bit Boot
+ * Protocol").
  */
 #include <errno.h>
 #include <string.h>
@@ -16,6 +17,9 @@
 #define EFER_LME BIT(8)
 #define EFER_LMA BIT(10)
 #define RFLAGS_1 BIT(1) /* always reads as 1 */
+
+#define MULTIBOOT1_EAX 0x2badb002u
+#define MULTIBOOT2_EAX 0x36d76289u
 
 #define PTE_PRESENT BIT(0)
 #define PTE_WRITE   BIT(1)
@@ -125,5 +129,10 @@ int guest_entry_registers(const struct guest_entry *entry, const struct guest_me
 		regs->rsi = entry->argument;
 	else
 		regs->rbx = entry->argument;
+	/* By this a kernel knows who starts it (Multiboot 3.2, Multiboot2 3.2). */
+	if (entry->protocol == GUEST_MULTIBOOT1)
+		regs->rax = MULTIBOOT1_EAX;
+	else if (entry->protocol == GUEST_MULTIBOOT2)
+		regs->rax = MULTIBOOT2_EAX;
 	return 0;
 }

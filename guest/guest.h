@@ -17,14 +17,16 @@
 #include "postern/guest_memory.h"
 
 /* Fixed places in low memory. */
-#define GUEST_GDT	  UINT64_C(0x500)
-#define GUEST_PVH_INFO	  UINT64_C(0x6000)
-#define GUEST_BOOT_PARAMS UINT64_C(0x7000)
-#define GUEST_PAGE_TABLES UINT64_C(0x9000) /* 3 pages and more: identity map of the low 4 GiB */
-#define GUEST_CMDLINE	  UINT64_C(0x20000)
-#define GUEST_CMDLINE_MAX 4096u
-#define GUEST_RSDP	  UINT64_C(0xe0000) /* tables follow, up to the 1 MiB line */
-#define GUEST_HIGH	  UINT64_C(0x100000)
+#define GUEST_GDT	   UINT64_C(0x500)
+#define GUEST_PVH_INFO	   UINT64_C(0x6000)
+#define GUEST_BOOT_PARAMS  UINT64_C(0x7000)
+#define GUEST_PAGE_TABLES  UINT64_C(0x9000) /* 3 pages and more: identity map of the low 4 GiB */
+#define GUEST_CMDLINE	   UINT64_C(0x20000)
+#define GUEST_CMDLINE_MAX  4096u
+#define GUEST_MODULES	   UINT64_C(0x30000) /* PVH module list, Multiboot information */
+#define GUEST_MODULES_SIZE UINT64_C(0x50000)
+#define GUEST_RSDP	   UINT64_C(0xe0000) /* tables follow, up to the 1 MiB line */
+#define GUEST_HIGH	   UINT64_C(0x100000)
 
 struct guest_e820_entry {
 	uint64_t addr, size;
@@ -33,12 +35,22 @@ struct guest_e820_entry {
 
 #define GUEST_E820_MAX 32
 
+/* A file that the kernel finds in memory beside itself. */
+struct guest_module {
+	const char *path;
+	const char *cmdline; /* or NULL */
+};
+
+#define GUEST_MODULES_MAX 32
+
 struct guest_boot {
 	const struct guest_memory *memory;
 	const char *kernel;  /* path */
 	const char *initrd;  /* path or NULL */
 	const char *cmdline; /* never NULL */
-	const void *fdt;     /* passed by setup_data, or NULL */
+	const struct guest_module *module;
+	unsigned modules; /* at most GUEST_MODULES_MAX */
+	const void *fdt;  /* passed by setup_data, or NULL */
 	uint32_t fdt_size;
 	bool map_files; /* map file pages over guest RAM where alignment allows, else read() them */
 	/* Reserved holes that are not RAM and that the e820 map must name (ECAM, windows). */
@@ -46,13 +58,13 @@ struct guest_boot {
 	unsigned reserved_count;
 };
 
-enum guest_protocol { GUEST_PVH, GUEST_LINUX64 };
+enum guest_protocol { GUEST_PVH, GUEST_LINUX64, GUEST_MULTIBOOT1, GUEST_MULTIBOOT2 };
 
 /* How the first vCPU starts; the others wait for INIT and SIPI. */
 struct guest_entry {
 	enum guest_protocol protocol;
 	uint64_t rip;
-	uint64_t argument; /* PVH: start info in EBX; Linux: boot_params in RSI */
+	uint64_t argument; /* PVH, Multiboot: what EBX points to; Linux: RSI */
 };
 
 /* Load kernel, initrd, command line, memory map; ENTRY says how to start. */

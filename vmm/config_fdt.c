@@ -32,7 +32,13 @@ struct reader {
 /* What a property does. TEXT is its string, or its number in decimal, or "on" for an empty one. */
 struct property {
 	const char *name;
-	enum { PROPERTY_TEXT, PROPERTY_PATH, PROPERTY_NUMBER, PROPERTY_FLAG } type;
+	enum {
+		PROPERTY_TEXT,
+		PROPERTY_PATH,
+		PROPERTY_NUMBER,
+		PROPERTY_FLAG,
+		PROPERTY_REST, /* text with commas: the last of its device's keys */
+	} type;
 	int (*set)(struct machine_config *config, const char *text); /* NULL: part of a device */
 	const char *key; /* for devices: the key of the command-line option */
 };
@@ -99,6 +105,8 @@ static const struct property viommu_properties[] = {{"type", PROPERTY_TEXT, NULL
 						    {"features", PROPERTY_TEXT, NULL, "features"},
 						    {"segment", PROPERTY_NUMBER, NULL, "segment"},
 						    {0}};
+static const struct property module_properties[] = {
+	{"path", PROPERTY_PATH, NULL, "path"}, {"cmdline", PROPERTY_REST, NULL, "cmdline"}, {0}};
 static const struct property disk_properties[] = {{"path", PROPERTY_PATH, NULL, "path"},
 						  {"readonly", PROPERTY_FLAG, NULL, "readonly"},
 						  {"iommu", PROPERTY_FLAG, NULL, "iommu"},
@@ -127,6 +135,7 @@ static const struct node nodes[] = {
 	{"serial", serial_properties, NULL},
 	{"pci", pci_properties, NULL},
 	{"viommu", viommu_properties, config_set_viommu},
+	{"module", module_properties, config_add_module},
 	{"disk", disk_properties, config_add_disk},
 	{"net", net_properties, config_add_net},
 	{"vfio", vfio_properties, config_add_vfio},
@@ -157,10 +166,24 @@ static int property_text(const struct reader *r, const struct property *p, const
 	return n < 0 || (size_t)n >= size ? -EINVAL : 0;
 }
 
-static int read_property(const struct reader *r, const struct node *node, const char *shown,
-			 int offset, char *device, size_t size)
+/* A device as its option has it, "key=value,key=value". */
+struct device_text {
+	char text[2048], rest[1100];
+};
+
+static int device_text_add(char *out, size_t size, const char *key, const char *value)
 {
-	static const char *const kinds[] = {"a string", "a path", "one 32-bit cell", "empty"};
+	size_t used = strlen(out);
+	int n = snprintf(out + used, size - used, "%s%s=%s", used ? "," : "", key, value);
+
+	return n < 0 || (size_t)n >= size - used ? -EINVAL : 0;
+}
+
+static int read_property(const struct reader *r, const struct node *node, const char *shown,
+			 int offset, struct device_text *device)
+{
+	static const char *const kinds[] = {"a string", "a path", "one 32-bit cell", "empty",
+					    "a string"};
 	const struct property *p = node->properties;
 	const char *name, *value;
 	char text[1024];
@@ -180,17 +203,14 @@ static int read_property(const struct reader *r, const struct node *node, const 
 			  kinds[p->type]);
 		return -EINVAL;
 	}
-	if (p->set) {
+	if (p->set)
 		rc = p->set(r->config, text);
-	} else {
-		size_t used = strlen(device);
-
-		rc = strchr(text, ',') ||
-				     (size_t)snprintf(device + used, size - used, "%s%s=%s",
-						      used ? "," : "", p->key, text) >= size - used
+	else if (p->type == PROPERTY_REST)
+		rc = device_text_add(device->rest, sizeof(device->rest), p->key, text);
+	else
+		rc = strchr(text, ',')
 			     ? -EINVAL
-			     : 0;
-	}
+			     : device_text_add(device->text, sizeof(device->text), p->key, text);
 	if (rc)
 		log_error("%s: node %s: property \"%s\" = \"%s\" is not accepted", r->path, shown,
 			  name, text);
@@ -202,7 +222,8 @@ static int read_node(const struct reader *r, int offset)
 	const char *full = fdt_get_name(r->fdt, offset, NULL), *at;
 	const char *shown = full && *full ? full : "/";
 	const struct node *node = NULL;
-	char device[2048] = "";
+	struct device_text device = {"", ""};
+	char whole[sizeof(device) + 1];
 	size_t len;
 	int property;
 
@@ -220,14 +241,15 @@ static int read_node(const struct reader *r, int offset)
 	}
 	fdt_for_each_property_offset(property, r->fdt, offset)
 	{
-		int rc = read_property(r, node, shown, property, device, sizeof(device));
+		int rc = read_property(r, node, shown, property, &device);
 
 		if (rc)
 			return rc;
 	}
 	if (!node->add)
 		return 0;
-	if (node->add(r->config, device)) {
+	snprintf(whole, sizeof(whole), "%s%s%s", device.text, *device.rest ? "," : "", device.rest);
+	if (node->add(r->config, whole)) {
 		log_error("%s: node %s does not describe a device", r->path, shown);
 		return -EINVAL;
 	}

@@ -340,6 +340,8 @@ static void describe_boot(struct machine_life *life)
 		.kernel = m->config->kernel,
 		.initrd = m->config->initrd,
 		.cmdline = m->config->cmdline,
+		.module = m->config->module,
+		.modules = m->config->modules,
 		/*
 		 * File pages in place of RAM would be other pages than those of the memfd that
 		 * assigned devices reach, and huge page mappings cannot be split.

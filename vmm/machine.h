@@ -109,6 +109,8 @@ struct net_config {
 
 struct machine_config {
 	char *kernel, *initrd, *cmdline;
+	struct guest_module module[GUEST_MODULES_MAX]; /* strings from malloc() */
+	unsigned modules;
 	uint64_t memory; /* bytes */
 	bool hugepages;
 	unsigned cpus;

@@ -32,6 +32,10 @@ void machine_config_free(struct machine_config *config)
 		free(config->vfio[i].path);
 		free(config->vfio[i].id);
 	}
+	for (unsigned i = 0; i < config->modules; i++) {
+		free((char *)(uintptr_t)config->module[i].path);
+		free((char *)(uintptr_t)config->module[i].cmdline);
+	}
 	free(config->ctl_path);
 	free(config->kernel);
 	free(config->initrd);

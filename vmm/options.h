@@ -57,6 +57,8 @@ int config_parse_vfio(struct vfio_config *vfio, const char *text);
 int config_check_place(const struct machine_config *config, const char *option, const char *what,
 		       unsigned segment, bool iommu);
 int config_add_disk(struct machine_config *config, const char *text);
+/* "FILE[,cmdline=TEXT]", with or without "path=" before; TEXT goes to the end, commas and all. */
+int config_add_module(struct machine_config *config, const char *text);
 int config_add_net(struct machine_config *config, const char *text);
 int config_add_vfio(struct machine_config *config, const char *text);
 int config_set_viommu(struct machine_config *config, const char *text);

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Devices as the command line, a machine file and the control socket name them. */
+/*
+ * Devices, and the files that come with a kernel, as the command line, a machine file and the
+ * control socket name them.
+ */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -174,4 +177,40 @@ int config_add_vfio(struct machine_config *config, const char *text)
 	if (!rc)
 		config->vfios++;
 	return rc;
+}
+
+int config_add_module(struct machine_config *config, const char *text)
+{
+	static const char path_key[] = "path=", cmdline_key[] = ",cmdline=";
+	const char *path = text, *cmdline = strstr(text, cmdline_key), *comma;
+	struct guest_module module = {0};
+	size_t len;
+
+	if (!strncmp(path, path_key, strlen(path_key)))
+		path += strlen(path_key);
+	len = cmdline ? (size_t)(cmdline - path) : strlen(path);
+	comma = memchr(path, ',', len);
+	if (comma) {
+		log_error("--module %s: \"%.*s\" is not cmdline=TEXT", text,
+			  (int)(len - (size_t)(comma + 1 - path)), comma + 1);
+		return -EINVAL;
+	}
+	if (!len) {
+		log_error("--module %s: give the path of a file", text);
+		return -EINVAL;
+	}
+	if (config->modules == GUEST_MODULES_MAX) {
+		log_error("--module %s: there can be %d modules at most", text, GUEST_MODULES_MAX);
+		return -EINVAL;
+	}
+	module.path = strndup(path, len);
+	if (cmdline)
+		module.cmdline = strdup(cmdline + strlen(cmdline_key));
+	if (!module.path || (cmdline && !module.cmdline)) {
+		free((char *)(uintptr_t)module.path);
+		free((char *)(uintptr_t)module.cmdline);
+		return -ENOMEM;
+	}
+	config->module[config->modules++] = module;
+	return 0;
 }

@@ -293,9 +293,13 @@ static int set_log_level(struct machine_config *config, const char *value)
 }
 
 const struct option_def run_options[] = {
-	{"kernel", "FILE", "Kernel: an ELF vmlinux with a PVH entry, or a bzImage", set_kernel},
+	{"kernel", "FILE",
+	 "Kernel: an ELF vmlinux with a PVH entry, a bzImage, or a Multiboot image", set_kernel},
 	{"initrd", "FILE", "Initial RAM disk", set_initrd},
 	{"cmdline", "TEXT", "Kernel command line", set_cmdline},
+	{"module", "FILE[,cmdline=TEXT]",
+	 "A file for a Multiboot or PVH kernel; may be repeated. TEXT goes to the end",
+	 config_add_module},
 	{"memory", "SIZE[,hugepages=on]", "Guest memory (512M, 4G)", config_set_memory},
 	{"cpus", "N", "Virtual CPUs", config_set_cpus},
 	{"pci-segments", "N", "PCI segments: root bridges, each with its own bus and devices",

@@ -9,7 +9,9 @@ static void check(const uint8_t *file, size_t size)
 {
 	Elf64_Ehdr eh;
 
-	require(loader_entry.protocol == GUEST_PVH && size >= sizeof(eh));
+	if (loader_entry.protocol != GUEST_PVH)
+		return; /* multiboot1, multiboot2 */
+	require(size >= sizeof(eh));
 	memcpy(&eh, file, sizeof(eh));
 	for (unsigned i = 0; i < eh.e_phnum; i++) {
 		Elf64_Phdr ph;

@@ -16,6 +16,7 @@
 
 static struct guest_memory loader_ram;
 static struct guest_entry loader_entry;
+static unsigned loader_modules; /* how many to give the kernel, 2 at most */
 
 static inline void *loader_map(uint64_t size)
 {
@@ -43,7 +44,10 @@ static inline int loader_run(const uint8_t *data, size_t size, bool map_files)
 	static const uint8_t initrd[5000] = {1, 2, 3};
 	const unsigned how = size ? data[0] : 0;
 	char kernel_path[32], initrd_path[32];
+	const struct guest_module module[] = {{initrd_path, "text"}, {initrd_path, NULL}};
 	struct guest_boot boot = {.memory = &loader_ram,
+				  .module = module,
+				  .modules = loader_modules,
 				  .kernel = kernel_path,
 				  .initrd = how & 1 ? initrd_path : NULL,
 				  .cmdline = how & 2 ? "console=ttyS0 root=/dev/vda" : "",

@@ -18,6 +18,9 @@ static inline void config_check(const struct machine_config *config, bool accept
 		require(config->disk[i].path && *config->disk[i].path, "disk %u has no path", i);
 	for (unsigned i = 0; i < config->vfios; i++)
 		require(!config->vfio[i].path != (config->vfio[i].fd < 0), "device %u", i);
+	require(config->modules <= GUEST_MODULES_MAX);
+	for (unsigned i = 0; i < config->modules; i++)
+		require(config->module[i].path && *config->module[i].path, "module %u", i);
 	require(config->cpus >= 1 && config->cpus <= MACHINE_CPUS_MAX);
 	require(config->memory && is_aligned(config->memory, GUEST_PAGE_SIZE), "%llu bytes",
 		(unsigned long long)config->memory);

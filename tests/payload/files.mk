@@ -3,10 +3,8 @@
 
 payload_dir := $(O)/tests/payload
 payload_programs := $(addprefix $(payload_dir)/,test_access test_interrupts test_run)
-payload_tests := $(payload_programs) $(payload_dir)/test_hostile $(payload_dir)/test_terminal \
-	$(payload_dir)/test_cpus
-payload_tests := $(payload_programs) $(payload_dir)/test_hostile $(payload_dir)/test_terminal $(payload_dir)/test_control
-payload_tests += $(payload_programs) $(payload_dir)/test_hostile
+payload_tests := $(payload_programs) $(addprefix $(payload_dir)/,test_hostile test_terminal \
+	test_control test_cpus test_multiboot)
 
 $(payload_dir)/agent.bin: tests/payload/agent.S tests/payload/agent.h
 	$(say) AS $<
@@ -41,6 +39,30 @@ $(payload_kernels:=.elf): %.elf: tests/payload/pvh.S %.bin
 	$(say) LD $@
 	$(Q)$(CC) -DPROGRAM='"$*.bin"' -c -o $(@:.elf=.pvh.o) $<
 	$(Q)ld -m elf_x86_64 --no-warn-rwx-segments --build-id=none -N -Ttext=0x100000 -e _start -o $@ $(@:.elf=.pvh.o)
+
+# Multiboot kernels, of each kind of header: ELF files, and flat ones.
+multiboot := $(addprefix $(payload_dir)/,mb1.elf mb1-addresses.bin mb2.elf mb2-addresses.bin \
+	mb2-moves.elf mb2-unknown.elf mb2-64.elf)
+kind_mb1 := MB1
+kind_mb1-addresses := MB1_ADDRESSES
+kind_mb2 := MB2
+kind_mb2-addresses := MB2_ADDRESSES
+kind_mb2-moves := MB2_MOVES
+kind_mb2-unknown := MB2_UNKNOWN
+$(filter-out %-64.elf,$(multiboot:.bin=.elf)): $(payload_dir)/%.elf: tests/payload/multiboot.c tests/payload/multiboot.ld
+	$(say) CC $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -m32 -march=i686 -ffreestanding -fpie -fno-stack-protector -nostdlib -O1 -Wall \
+		-Wextra -Werror -DKIND=$(kind_$*) -c -o $(@:.elf=.o) $<
+	$(Q)ld -m elf_i386 --no-warn-rwx-segments --build-id=none -N -T tests/payload/multiboot.ld -o $@ $(@:.elf=.o)
+$(filter %.bin,$(multiboot)): %.bin: %.elf
+	$(Q)objcopy -O binary $< $@
+$(payload_dir)/mb2-64.elf: $(payload_dir)/mb2.elf
+	$(Q)objcopy -O elf64-x86-64 $< $@
+
+$(payload_dir)/test_multiboot: tests/payload/multiboot.sh $(multiboot) $(O)/postern
+	$(Q)printf '#!/bin/sh\nO=%s exec tests/payload/multiboot.sh\n' '$(O)' >$@
+	$(Q)chmod +x $@
 
 $(payload_dir)/test_hostile: tests/payload/hostile.sh $(payload_dir)/garbage.elf $(O)/postern
 	$(Q)printf '#!/bin/sh\nO=%s exec tests/payload/hostile.sh\n' '$(O)' >$@

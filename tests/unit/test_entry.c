@@ -42,6 +42,26 @@ Test(entry, pvh)
 	cr_assert_eq(guest_entry_registers(&pvh, &ram, &s, &r), -EFAULT);
 }
 
+/* As PVH, and EAX says which specification. */
+Test(entry, multiboot)
+{
+	struct guest_entry e[] = {{GUEST_MULTIBOOT1, 0x1234, GUEST_MODULES},
+				  {GUEST_MULTIBOOT2, 0x1234, GUEST_MODULES}};
+
+	for (unsigned i = 0; i < 2; i++) {
+		struct kvm_sregs s = {0};
+		struct kvm_regs r;
+
+		cr_assert_eq(guest_entry_registers(&e[i], &ram, &s, &r), 0);
+		cr_assert_eq(r.rax, i ? 0x36d76289 : 0x2badb002);
+		cr_assert_eq(r.rbx, GUEST_MODULES);
+		cr_assert_eq(r.rip, 0x1234);
+		cr_assert_eq(r.rflags, 2);
+		cr_assert_eq(s.cr0, 0x11);
+		cr_assert(s.cs.db && !s.cs.l && s.cs.limit == UINT32_MAX);
+	}
+}
+
 Test(entry, linux64)
 {
 	struct guest_entry linux64 = {GUEST_LINUX64, 0x1000200, GUEST_BOOT_PARAMS};

@@ -43,6 +43,8 @@ Test(machine_file, everything)
 			    "viommu@0 { type = \"amd\"; accel = \"soft\"; features = \"full\"; "
 			    "};\n"
 			    "viommu@1 { type = \"amd\"; segment = <1>; };\n"
+			    "module@0 { cmdline = \"a=b,c d\"; path = \"m\"; };\n"
+			    "module@1 { path = \"/n\"; };\n"
 			    "disk@0 { path = \"a\"; readonly; };\n"
 			    "disk@1 { path = \"b\"; iommu; };\n"
 			    "vfio@0 { device = \"0000:01:00.0\"; iommu; irq = \"loop\"; segment = "
@@ -58,6 +60,11 @@ Test(machine_file, everything)
 	cr_expect_eq(c.serial, SERIAL_OFF);
 	cr_expect(c.viommu[0].present && c.viommu[0].accel == VIOMMU_ACCEL_SOFT);
 	cr_expect_eq(c.viommu[0].features, VIOMMU_FEATURES_FULL);
+	cr_assert_eq(c.modules, 2);
+	cr_expect_str_eq(c.module[0].path, "/tmp/m");
+	cr_expect_str_eq(c.module[0].cmdline, "a=b,c d");
+	cr_expect_str_eq(c.module[1].path, "/n");
+	cr_expect_null(c.module[1].cmdline);
 	cr_assert_eq(c.disks, 2);
 	cr_expect_str_eq(c.disk[0].path, "/tmp/a");
 	cr_expect(c.disk[0].readonly && !c.disk[0].iommu);
@@ -100,6 +107,8 @@ Test(machine_file, mistakes_are_named)
 		{COMPATIBLE "disk@0 { readonly; };", {"disk@0", "path"}},
 		{COMPATIBLE "disk@0 { path = \"a\"; readonly = \"no\"; };", {"disk@0", "readonly"}},
 		{COMPATIBLE "disk@0 { path = \"a,iommu=on\"; };", {"disk@0", "path"}},
+		{COMPATIBLE "module@0 { cmdline = \"x\"; };", {"module@0", "path"}},
+		{COMPATIBLE "module@0 { path = \"a,cmdline=b\"; };", {"module@0", "path"}},
 		{COMPATIBLE "cpus { count = \"two\"; };", {"cpus", "count"}},
 		{COMPATIBLE "cpus { count = <0>; };", {"cpus", "count"}},
 		{COMPATIBLE "cpus { count = <1 2>; };", {"cpus", "count"}},

@@ -127,6 +127,11 @@ Test(options, refusals, .init = stderr_to_memory)
 		{"--kernel", "k", "--memory", "3"},	      /* too small */
 		{"--kernel", "k", "--memory", "9999999999T"}, /* wraps */
 		{"--kernel", "k", "--memory", "512M,huge=on"},
+		{"--kernel", "k", "--module", ""},
+		{"--kernel", "k", "--module", "path="},
+		{"--kernel", "k", "--module", ",cmdline=x"},
+		{"--kernel", "k", "--module", "m,args=x"},
+		{"--kernel", "k", "--module", "m,x,cmdline=y"},
 		{"--kernel", "k", "--cpus", "0"},
 		{"--kernel", "k", "--cpus", "1025"},
 		{"--kernel", "k", "--cpus", "two"},
@@ -239,6 +244,12 @@ Test(options, devices_are_bounded, .init = cr_redirect_stderr)
 		cr_assert_eq(config_add_disk(&c, "path=x"), 0);
 	cr_expect_eq(config_add_disk(&c, "path=x"), -EINVAL);
 	cr_expect_eq(c.disks, MACHINE_DEVICES_MAX);
+	for (int i = 0; i < GUEST_MODULES_MAX; i++)
+		cr_assert_eq(config_add_module(&c, "x,cmdline=a,path=b"), 0);
+	cr_expect_eq(config_add_module(&c, "x"), -EINVAL);
+	cr_expect_eq(c.modules, GUEST_MODULES_MAX);
+	cr_expect_str_eq(c.module[0].path, "x");
+	cr_expect_str_eq(c.module[0].cmdline, "a,path=b");
 	machine_config_free(&c);
 }
 
