@@ -16,6 +16,6 @@ obj-y += amd/state.o
 obj-y += amd/tell.o
 obj-y += amd/walk.o
 obj-y += iommufd.o kernel.o probe.o
-obj-y += soft_attach.o
+obj-y += soft_attach.o soft_dma.o
 obj-y += soft.o soft_device.o soft_dirty.o soft_eventq.o soft_hwpt.o soft_ioas.o soft_iova.o
 obj-y += soft_viommu.o

@@ -336,6 +336,9 @@ static void soft_transport_close(struct iommufd *ctx)
 	}
 	pthread_mutex_destroy(&soft->lock);
 	pthread_mutex_destroy(&soft->attach_lock);
+	pthread_mutex_destroy(&soft->settle_lock);
+	pthread_mutex_destroy(&soft->dma_lock);
+	pthread_cond_destroy(&soft->dma_idle);
 	free(soft->slot);
 	free(soft);
 }
@@ -370,6 +373,9 @@ int iommufd_open_soft_mode(struct iommufd **ctx, const struct guest_memory *memo
 	soft->features.efr2 = AMD_IOMMU_EFR2_DEFAULT;
 	soft->lowest = 1; /* 0 is no id */
 	pthread_mutex_init(&soft->attach_lock, NULL);
+	pthread_mutex_init(&soft->settle_lock, NULL);
+	pthread_mutex_init(&soft->dma_lock, NULL);
+	pthread_cond_init(&soft->dma_idle, NULL);
 	pthread_mutex_init(&soft->lock, NULL);
 	*ctx = &soft->base;
 	return 0;
@@ -406,9 +412,36 @@ int iommufd_soft_device_add(struct iommufd *ctx, uint32_t *dev_id)
 		return -ENOMEM;
 	/* As a bound VFIO device does: DESTROY says EBUSY, only unbinding ends it. */
 	device->object.users = 1;
+	soft_device_dma_init(soft, device);
 	*dev_id = device->object.id;
 	soft_object_publish(soft, device);
 	return 0;
+}
+
+int iommufd_soft_device_remove(struct iommufd *ctx, uint32_t dev_id)
+{
+	struct iommufd_soft *soft = to_soft(ctx);
+	struct soft_object *object;
+	int rc = -EBUSY;
+
+	if (!iommufd_is_soft(ctx))
+		return -EOPNOTSUPP;
+	object = soft_object_get(soft, dev_id, SOFT_DEVICE);
+	if (!object)
+		return -ENOENT;
+	iommufd_soft_device_detach(ctx, dev_id);
+	pthread_mutex_lock(&soft->lock);
+	/* The binding, and this call. */
+	if (object->users == 2 && !container_of(object, struct soft_device, object)->vdevice) {
+		release_id(soft, dev_id);
+		rc = 0;
+	} else {
+		object->users--;
+	}
+	pthread_mutex_unlock(&soft->lock);
+	if (!rc)
+		free(object);
+	return rc;
 }
 
 struct amd_iommu_engine *iommufd_soft_viommu_engine(struct iommufd *ctx, uint32_t viommu_id)

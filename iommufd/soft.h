@@ -6,7 +6,8 @@
  * is held for a few instructions only, never around a driver. ioas->lock covers one IOAS's
  * mappings. viommu->lock serialises what changes one vIOMMU's driver. soft->lock may be taken
  * inside the other two, which are never held together. soft->attach_lock comes before all of them:
- * what devices are attached to, and who their vDEVICEs' requesters are.
+ * what devices are attached to, and who their vDEVICEs' requesters are. dma_lock comes before
+ * ioas->lock: accesses of devices that go through no vIOMMU's driver.
  */
 #ifndef POSTERN_IOMMUFD_SOFT_H
 #define POSTERN_IOMMUFD_SOFT_H
@@ -48,6 +49,10 @@ struct iommufd_soft {
 	unsigned objects;	 /* ids in use */
 	_Atomic uint64_t unmaps; /* of all IOASes: what was found in one may be there no longer */
 	pthread_mutex_t attach_lock;
+	pthread_mutex_t settle_lock; /* one change waits for accesses at a time */
+	pthread_mutex_t dma_lock;
+	pthread_cond_t dma_idle;
+	unsigned dma_phase, dma_in_flight[2]; /* dma_lock */
 	pthread_mutex_t lock;
 	struct soft_object **slot; /* by id; NULL: free */
 	uint32_t slots;
@@ -149,8 +154,13 @@ struct soft_eventq {
 
 struct soft_device {
 	struct soft_object object;
+	struct iommufd_soft *soft;
 	struct soft_vdevice *vdevice;
-	struct soft_object *pt; /* attach_lock: an IOAS or an HWPT of either kind; NULL: none */
+	/* An IOAS or an HWPT of either kind; NULL: none. Both locks to write, either to read. */
+	struct soft_object *pt;
+	bool source; /* attach_lock: it does DMA by itself */
+	struct dma_space dma;
+	struct dma_space *requester; /* as PT: its vDEVICE's, with IOMMUFD_SOFT_HWMODEL */
 };
 
 enum { SOFT_QUEUES = 3 };
@@ -246,6 +256,12 @@ bool soft_eventq_is_open(const struct soft_eventq *queue);
 ssize_t soft_eventq_read(struct iommufd *ctx, uint32_t id, int fd, void *buf, size_t len);
 ssize_t soft_fault_respond(struct iommufd *ctx, uint32_t id, int fd, const void *responses,
 			   size_t len);
+
+/* ---- soft_dma.c ---- */
+
+void soft_device_dma_init(struct iommufd_soft *soft, struct soft_device *device);
+/* Returns when no access that began before is under way. No lock held that an access takes. */
+void soft_dma_settle(struct iommufd_soft *soft);
 
 /* ---- soft_attach.c ---- */
 

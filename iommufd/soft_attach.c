@@ -130,6 +130,23 @@ static int take_pt(struct iommufd_soft *soft, const struct soft_device *device,
 	}
 }
 
+/* The vDEVICE's requester, from now on also the source of what the device does by itself. */
+static int take_requester(struct iommufd_soft *soft, struct soft_vdevice *vdevice)
+{
+	int rc = 0;
+
+	if (!vdevice->dma) {
+		rc = amd_iommu_dma_space_new(vdevice->viommu->engine, (uint16_t)vdevice->virt_id,
+					     &vdevice->dma);
+		if (!rc)
+			write_dte(vdevice);
+	}
+	pthread_mutex_lock(&soft->dma_lock);
+	vdevice->device->requester = vdevice->dma;
+	pthread_mutex_unlock(&soft->dma_lock);
+	return rc;
+}
+
 static void drop_pt(struct iommufd_soft *soft, struct soft_object *pt)
 {
 	if (!pt)
@@ -149,13 +166,18 @@ static int change_pt(struct iommufd_soft *soft, uint32_t dev_id, struct soft_obj
 	if (!device)
 		return -ENOENT;
 	pthread_mutex_lock(&soft->attach_lock);
-	rc = pt ? take_pt(soft, device, pt) : 0;
+	vdevice = vdevice_of(soft, device);
+	rc = pt && vdevice && device->source && soft->hwmodel ? take_requester(soft, vdevice) : 0;
+	if (!rc && pt)
+		rc = take_pt(soft, device, pt);
 	if (!rc) {
+		pthread_mutex_lock(&soft->dma_lock);
 		old = device->pt;
 		device->pt = pt;
-		vdevice = vdevice_of(soft, device);
+		pthread_mutex_unlock(&soft->dma_lock);
 		if (vdevice)
 			write_dte(vdevice);
+		soft_dma_settle(soft);
 		drop_pt(soft, old);
 	}
 	pthread_mutex_unlock(&soft->attach_lock);
@@ -197,12 +219,7 @@ int iommufd_soft_vdevice_dma(struct iommufd *ctx, uint32_t vdevice_id, struct dm
 	if (!vdevice)
 		return -ENOENT;
 	pthread_mutex_lock(&soft->attach_lock);
-	if (!vdevice->dma) {
-		rc = amd_iommu_dma_space_new(vdevice->viommu->engine, (uint16_t)vdevice->virt_id,
-					     &vdevice->dma);
-		if (!rc)
-			write_dte(vdevice);
-	}
+	rc = take_requester(soft, vdevice);
 	*dma = vdevice->dma;
 	pthread_mutex_unlock(&soft->attach_lock);
 	soft_object_put(soft, vdevice);

@@ -120,6 +120,9 @@ void soft_vdevice_destroy(struct iommufd_soft *soft, struct soft_object *object)
 	struct soft_vdevice **link = &vdevice->viommu->vdevices;
 
 	pthread_mutex_lock(&soft->attach_lock);
+	pthread_mutex_lock(&soft->dma_lock);
+	vdevice->device->requester = NULL;
+	pthread_mutex_unlock(&soft->dma_lock);
 	amd_iommu_dma_space_free(vdevice->dma);
 	pthread_mutex_lock(&soft->lock);
 	while (*link != vdevice)

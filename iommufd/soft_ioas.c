@@ -392,6 +392,7 @@ int soft_ioas_unmap(struct soft_call *call)
 		rc = unmap_range(ioas, cmd->iova, cmd->iova + (cmd->length - 1), &unmapped);
 	pthread_mutex_unlock(&ioas->lock);
 	atomic_fetch_add(&call->soft->unmaps, 1);
+	soft_dma_settle(call->soft);
 	soft_object_put(call->soft, ioas);
 	if (!rc && !all && !unmapped)
 		rc = -ENOENT;
