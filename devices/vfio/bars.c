@@ -158,11 +158,12 @@ void vfio_bars_map(struct vfio_device *dev)
 		for (unsigned j = 0; j < bar->areas; j++) {
 			struct vfio_area *a = &bar->area[j];
 
-			a->host = mmap(NULL, a->size, PROT_READ | PROT_WRITE, MAP_SHARED,
-				       dev->io.fd, (off_t)(bar->region + a->offset));
-			if (a->host == MAP_FAILED) {
+			int ret = dev->io.ops->mmap(&dev->io, bar->region + a->offset, a->size,
+						    &a->host);
+
+			if (ret) {
 				log_info("%s: BAR %u is not mapped: %s; accesses to it are slower",
-					 dev->name, i, strerror(errno));
+					 dev->name, i, strerror(-ret));
 				a->host = NULL;
 			}
 		}

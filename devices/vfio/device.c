@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "devices/vfio/internal.h"
 #include "postern/log.h"
@@ -15,7 +14,10 @@ static int device_open(struct vfio_device *dev, const struct vfio_device_config 
 	char why[VFIO_WHY_SIZE] = "";
 	int ret;
 
-	if (config->path) {
+	if (config->io) {
+		snprintf(dev->node.bdf, sizeof(dev->node.bdf), "%s", config->path);
+		ret = 0;
+	} else if (config->path) {
 		ret = vfio_path_resolve(roots, config->path, &dev->node, why);
 		if (!ret)
 			ret = vfio_path_open(roots, &dev->node, why);
@@ -41,41 +43,67 @@ static int device_bind(struct vfio_device *dev)
 	char why[VFIO_WHY_SIZE] = "";
 	int ret = vfio_io_ctl(&dev->io, VFIO_UAPI_BIND, &bind);
 
-	if (ret < 0) {
+	if (ret < 0 && !iommufd_is_soft(dev->host->ctx)) {
 		vfio_path_explain_bind(&vfio_system_roots, &dev->node, -ret, why);
 		log_error("%s", why);
+		return ret;
+	}
+	if (ret < 0) {
+		log_error("%s: cannot be bound to the soft iommufd: %s", dev->name, strerror(-ret));
 		return ret;
 	}
 	dev->dev_id = bind.out_devid;
 	return 0;
 }
 
+/* One side in the kernel and the other here do not meet. */
+static int check_sides(const struct vfio_host *host, const struct vfio_device_config *config)
+{
+	const char *name = config->path ? config->path : "(descriptor)";
+
+	if (config->iommu && !config->steering && !host->engine) {
+		log_error("vfio %s: iommu=on needs a vIOMMU that assigned devices can follow; add "
+			  "--viommu amd, or say iommu=off",
+			  name);
+		return -EINVAL;
+	}
+	if (!config->io && iommufd_is_soft(host->ctx)) {
+		log_error("vfio %s: a device of this host needs the kernel's iommufd, not the soft "
+			  "one; run with --iommufd kernel on a kernel with CONFIG_IOMMUFD",
+			  name);
+		return -EOPNOTSUPP;
+	}
+	if (config->io && !iommufd_is_soft(host->ctx)) {
+		log_error("vfio %s: the kernel's iommufd knows no such device; run with --iommufd "
+			  "soft",
+			  name);
+		return -EOPNOTSUPP;
+	}
+	return 0;
+}
+
 int vfio_device_new(struct vfio_host *host, const struct vfio_device_config *config,
 		    struct vfio_device **device)
 {
-	struct vfio_device *dev;
+	struct vfio_io io = {.ops = &vfio_io_system, .fd = config->path ? -1 : config->fd};
+	struct vfio_device *dev = NULL;
 	int ret;
 
-	if (config->iommu && !host->engine) {
-		log_error("vfio %s: iommu=on needs a vIOMMU that assigned devices can follow; add "
-			  "--viommu amd, or say iommu=off",
-			  config->path ? config->path : "(descriptor)");
-		if (!config->path)
-			close(config->fd);
-		return -EINVAL;
+	if (config->io)
+		io = *config->io;
+	ret = check_sides(host, config);
+	if (!ret) {
+		dev = calloc(1, sizeof(*dev));
+		ret = dev ? 0 : -ENOMEM;
 	}
-	dev = calloc(1, sizeof(*dev));
-	if (!dev) {
-		if (!config->path)
-			close(config->fd);
-		return -ENOMEM;
+	if (ret) {
+		io.ops->close(&io);
+		return ret;
 	}
 	dev->host = host;
-	dev->io = (struct vfio_io){
-		.ops = &vfio_io_system,
-		.fd = config->path ? -1 : config->fd,
-	};
+	dev->io = io;
 	dev->iommu = config->iommu;
+	dev->steering = config->steering;
 	dev->devfn = config->devfn;
 	dev->window = config->window;
 	dev->powered = true;
@@ -116,20 +144,19 @@ teardown:
 detach:
 	vfio_host_detach(host, dev);
 close:
-	if (dev->io.fd >= 0)
-		close(dev->io.fd);
+	dev->io.ops->close(&dev->io);
 	free(dev);
 	return ret;
+}
+
+int vfio_device_attach(struct vfio_device *dev, uint32_t pt_id)
+{
+	return vfio_host_attach_to(dev->host, dev, pt_id);
 }
 
 uint32_t vfio_device_id(const struct vfio_device *dev)
 {
 	return dev->dev_id;
-}
-
-uint64_t vfio_device_loop_messages(const struct vfio_device *dev)
-{
-	return dev->loop_sink.sent;
 }
 
 void vfio_device_free(struct vfio_device *dev)
@@ -138,6 +165,6 @@ void vfio_device_free(struct vfio_device *dev)
 		return;
 	vfio_device_teardown(dev);
 	vfio_host_detach(dev->host, dev);
-	close(dev->io.fd);
+	dev->io.ops->close(&dev->io);
 	free(dev);
 }

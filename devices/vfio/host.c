@@ -191,11 +191,6 @@ int vfio_host_prepare(struct vfio_host *host)
 
 	if (host->ready)
 		return 0;
-	if (iommufd_fd(host->ctx) < 0) {
-		log_error("vfio: assigned devices need the kernel's iommufd, not the soft one; run "
-			  "with --iommufd kernel on a kernel with CONFIG_IOMMUFD");
-		return -EOPNOTSUPP;
-	}
 	if (host->lender) {
 		ret = vfio_host_prepare(host->lender);
 		if (ret)
@@ -273,7 +268,8 @@ static int host_map_region(struct vfio_host *host, const struct guest_region *r)
 	uint32_t base = host->follow.base;
 	int ret = -EOPNOTSUPP;
 
-	if (r->fd >= 0)
+	/* The soft one reaches memory by its addresses alone. */
+	if (r->fd >= 0 && !iommufd_is_soft(host->ctx))
 		ret = iommufd_ioas_map_file(host->ctx, base, r->gpa, r->fd, r->fd_offset, r->size,
 					    prot);
 	/* Kernels before 6.13 cannot map files. */
@@ -353,6 +349,21 @@ detach:
 	return ret;
 }
 
+int vfio_host_attach_to(struct vfio_host *host, struct vfio_device *dev, uint32_t pt_id)
+{
+	return dma_attach(&host->dma, dev, pt_id);
+}
+
+static int host_steer(struct vfio_device *dev)
+{
+	int ret = dev->steering->add(dev->steering->opaque, dev);
+
+	if (ret)
+		log_error("%s: cannot be put behind the vIOMMU: %s", dev->name, strerror(-ret));
+	dev->steered = !ret;
+	return ret;
+}
+
 int vfio_host_attach(struct vfio_host *host, struct vfio_device *dev)
 {
 	int ret;
@@ -369,6 +380,9 @@ int vfio_host_attach(struct vfio_host *host, struct vfio_device *dev)
 		host->dma.counters.attaches++;
 		return 0;
 	}
+
+	if (dev->steering)
+		return host_steer(dev);
 
 	/* The address of the device's requests, as the guest's tables know it. */
 	dev->follower = (struct vfio_follower){
@@ -398,6 +412,9 @@ int vfio_host_attach(struct vfio_host *host, struct vfio_device *dev)
 
 void vfio_host_detach(struct vfio_host *host, struct vfio_device *dev)
 {
+	if (dev->steered)
+		dev->steering->remove(dev->steering->opaque, dev);
+	dev->steered = false;
 	if (dev->following) {
 		amd_iommu_engine_unwatch(host->engine, dev->follower.devid);
 		vfio_follow_remove(&host->follow, &dev->follower);

@@ -8,29 +8,13 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "devices/vfio/loop_sink.h"
+#include "devices/vfio/io.h"
 #include "devices/vfio/path.h"
 #include "devices/vfio/shadow.h"
 #include "devices/vfio/uapi.h"
 #include "devices/vfio/vfio.h"
 
-/* ---- the hardware, as the kernel gives it ---- */
-
-struct vfio_io;
-
-/* Each returns what the system call does, or -errno. */
-struct vfio_io_ops {
-	int (*ioctl)(struct vfio_io *io, unsigned long request, void *arg);
-	ssize_t (*pread)(struct vfio_io *io, void *buf, size_t len, uint64_t offset);
-	ssize_t (*pwrite)(struct vfio_io *io, const void *buf, size_t len, uint64_t offset);
-};
-
-struct vfio_io {
-	const struct vfio_io_ops *ops;
-	int fd;
-};
-
-extern const struct vfio_io_ops vfio_io_system;
+/* ---- the hardware, as the kernel or whoever stands for it gives it ---- */
 
 static inline int vfio_io_ctl(struct vfio_io *io, unsigned long request, void *arg)
 {
@@ -176,8 +160,10 @@ struct vfio_device {
 	char name[32]; /* "vfio 0000:00:03.0" */
 	uint32_t dev_id;
 	bool can_reset;
-	bool powered;			 /* in D0: its memory answers */
-	bool iommu, attached, following; /* translated; has an IOAS; moves with its DTE */
+	bool powered;			      /* in D0: its memory answers */
+	bool iommu, attached, following;      /* translated; has an IOAS; moves with its DTE */
+	const struct vfio_steering *steering; /* or is attached by somebody else */
+	bool steered;
 	uint8_t devfn;
 	struct guest_window *window;
 	struct vfio_config config;
@@ -186,8 +172,7 @@ struct vfio_device {
 	struct vfio_notifier notifier[VFIO_NOTIFIERS];
 	void (*wanted)(void *opaque);
 	void *wanted_opaque;
-	struct vfio_loop_sink loop_sink; /* with irq=loop */
-	struct vfio_irqs irqs;		 /* of count 0 where the device has no MSI or MSI-X */
+	struct vfio_irqs irqs; /* of count 0 where the device has no MSI or MSI-X */
 	struct vfio_follower follower;
 };
 
@@ -235,6 +220,7 @@ int vfio_host_prepare(struct vfio_host *host);
 int vfio_host_admit(struct vfio_host *host, struct vfio_device *dev);
 /* Attach as iommu=on or off demands. */
 int vfio_host_attach(struct vfio_host *host, struct vfio_device *dev);
+int vfio_host_attach_to(struct vfio_host *host, struct vfio_device *dev, uint32_t pt_id);
 void vfio_host_detach(struct vfio_host *host, struct vfio_device *dev);
 
 #endif

@@ -3,6 +3,7 @@
 #include <endian.h>
 #include <errno.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "devices/vfio/internal.h"
@@ -28,10 +29,28 @@ static ssize_t system_pwrite(struct vfio_io *io, const void *buf, size_t len, ui
 	return ret < 0 ? -errno : ret;
 }
 
+static int system_mmap(struct vfio_io *io, uint64_t offset, size_t len, void **va)
+{
+	void *host = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, io->fd, (off_t)offset);
+
+	if (host == MAP_FAILED)
+		return -errno;
+	*va = host;
+	return 0;
+}
+
+static void system_close(struct vfio_io *io)
+{
+	if (io->fd >= 0)
+		close(io->fd);
+}
+
 const struct vfio_io_ops vfio_io_system = {
 	.ioctl = system_ioctl,
 	.pread = system_pread,
 	.pwrite = system_pwrite,
+	.mmap = system_mmap,
+	.close = system_close,
 };
 
 uint64_t vfio_io_read(struct vfio_io *io, uint64_t offset, unsigned width)

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "devices/vfio/io.h"
 #include "iommufd/amd/engine.h"
 #include "iommufd/iommufd.h"
 #include "postern/event_loop.h"
@@ -22,7 +23,10 @@
 struct vfio_host;
 struct vfio_device;
 
-/* CTX (kernel transport) and MEMORY outlive the host. RAM is mapped when the first device comes. */
+/*
+ * CTX and MEMORY outlive the host; CTX of the soft transport takes devices with their own io alone,
+ * the kernel's takes nodes. RAM is mapped when the first device comes.
+ */
 int vfio_host_new(struct iommufd *ctx, const struct guest_memory *memory, struct vfio_host **host);
 void vfio_host_free(struct vfio_host *host);
 /*
@@ -33,11 +37,26 @@ int vfio_host_share(struct vfio_host *lender, struct vfio_host **host);
 /* From now on devices with iommu=on follow ENGINE's tables. Before the first such device. */
 int vfio_host_follow(struct vfio_host *host, struct amd_iommu_engine *engine);
 
+/*
+ * Who attaches a device, where that is not for this component to do: one that serves the vIOMMU by
+ * nested page tables. Outlives the device.
+ */
+struct vfio_steering {
+	/* DEVICE is bound and reaches no memory: take it over. 0 or -errno. */
+	int (*add)(void *opaque, struct vfio_device *device);
+	/* DEVICE was reset, and is about to go. */
+	void (*remove)(void *opaque, struct vfio_device *device);
+	void *opaque;
+};
+
 struct vfio_device_config {
-	const char *path; /* BDF, sysfs directory or /dev/vfio/devices/vfioN; NULL with fd */
-	int fd;		  /* a pre-opened device node (then owned by the device), or -1 */
-	bool iommu;	  /* translated by the guest's vIOMMU */
-	bool irq_loop; /* MSI and MSI-X go through LOOP instead of from KVM's irqfd to the guest */
+	/* BDF, sysfs directory or /dev/vfio/devices/vfioN; NULL with fd; with io, a name for it. */
+	const char *path;
+	int fd; /* a pre-opened device node (then owned by the device), or -1 */
+	/* A device of the soft iommufd, copied and then owned by the device; NULL: a node. */
+	const struct vfio_io *io;
+	bool iommu;			      /* translated by the guest's vIOMMU */
+	const struct vfio_steering *steering; /* with IOMMU; NULL: it follows the host's engine */
 	struct event_loop *loop;
 	struct msi_sink *sink;
 	struct intx_line *intx; /* where the interrupt pin leads; NULL: none is shown */
@@ -60,8 +79,8 @@ int vfio_device_new(struct vfio_host *host, const struct vfio_device_config *con
 		    struct vfio_device **device);
 /* What it is called in the host's iommufd. */
 uint32_t vfio_device_id(const struct vfio_device *device);
-/* How many messages went through the loop (irq=loop). */
-uint64_t vfio_device_loop_messages(const struct vfio_device *device);
+/* DEVICE, which is steered, uses PT_ID, an IOAS or HWPT, from now on. 0 or -errno. Any thread. */
+int vfio_device_attach(struct vfio_device *device, uint32_t pt_id);
 /* vCPUs stopped. Resets the device and gives everything back. */
 void vfio_device_free(struct vfio_device *device);
 
