@@ -34,7 +34,7 @@ static void dma_test_destroy(struct machine *m)
 
 static int dma_test_create(struct machine *m)
 {
-	struct dma_test_env env = {.loop = m->loop, .root = m->segment[0].root};
+	struct dma_test_env env = {.loop = m->loop, .root = m->segment[0].root, .vectors = 1};
 	struct dma_tester *t;
 	int rc;
 

@@ -13,6 +13,7 @@
 #define EXPRESS_SIZE  0x3cu
 #define PASID_BITS    20u
 #define PAGE_REQUESTS 32u
+#define TELL	      (DMA_TEST_TELL_ERROR | DMA_TEST_TELL_REQUEST)
 
 /* ---- registers ---- */
 
@@ -29,6 +30,8 @@ static uint64_t writable(uint64_t offset)
 		return GENMASK(PASID_BITS - 1, 0);
 	case DMA_TEST_CONTROL:
 		return DMA_TEST_HOLD;
+	case DMA_TEST_VECTOR:
+		return GENMASK(10, 0);
 	case DMA_TEST_COMMAND:
 		return 0xff;
 	default:
@@ -91,6 +94,7 @@ static void bar_write(struct pci_function *fn, unsigned bar, uint64_t offset, un
 	struct dma_test *d = container_of(fn, struct dma_test, function);
 	const unsigned shift = 8 * (unsigned)(offset & 7);
 	uint64_t at = offset & ~UINT64_C(7), mask;
+	unsigned told = 0;
 	bool post = false;
 
 	if (pci_msix_covers(fn, bar, offset)) {
@@ -109,11 +113,15 @@ static void bar_write(struct pci_function *fn, unsigned bar, uint64_t offset, un
 		} else {
 			d->reg[at / 8] = (d->reg[at / 8] & ~mask) | (value << shift & mask);
 			post = at == DMA_TEST_CONTROL;
+			if (post)
+				told = (unsigned)(value << shift) & TELL;
 		}
 	}
 	pthread_mutex_unlock(&d->lock);
+	if (told && d->tell)
+		d->tell(d->opaque, told);
 	if (post)
-		event_loop_post(d->loop, &d->work);
+		dma_test_kick(d);
 }
 
 /* ---- configuration space ---- */
@@ -153,7 +161,7 @@ static void power_on(struct pci_function *fn)
 	pci_set16(fn, d->pri + PCI_PRI_STATUS, PCI_PRI_STATUS_STOPPED | PCI_PRI_STATUS_PASID);
 	pthread_mutex_lock(&d->lock);
 	memset(d->reg, 0, sizeof(d->reg));
-	memset(d->buffer, 0, sizeof(d->buffer));
+	memset(d->buffer, 0, DMA_TEST_BUFFER_SIZE);
 	d->state = TRANSFER_IDLE;
 	d->starting = d->aborting = d->prg_open = false;
 	d->helds = 0;
@@ -217,6 +225,24 @@ static int add_capabilities(struct dma_test *d)
 
 /* ---- life ---- */
 
+static void run_posted(struct event_work *work)
+{
+	dma_test_run(container_of(work, struct dma_test, work));
+}
+
+void dma_test_kick(struct dma_test *d)
+{
+	if (d->loop)
+		event_loop_post(d->loop, &d->work);
+	else
+		d->kick(d->opaque);
+}
+
+struct pci_function *dma_test_function(struct dma_test *d)
+{
+	return &d->function;
+}
+
 int dma_test_new(const struct dma_test_env *env, struct dma_test **device)
 {
 	static const struct pci_id id = {
@@ -228,7 +254,11 @@ int dma_test_new(const struct dma_test_env *env, struct dma_test **device)
 		return -ENOMEM;
 	d->dma = env->dma;
 	d->loop = env->loop;
-	d->work.run = dma_test_work;
+	d->work.run = run_posted;
+	d->kick = env->kick;
+	d->tell = env->tell;
+	d->opaque = env->opaque;
+	d->buffer = env->buffer ? env->buffer : d->own_buffer;
 	d->atc.ops = &dma_test_atc_ops;
 	pthread_mutex_init(&d->lock, NULL);
 	pci_function_init(&d->function, "dma-test", &function_ops, &id);
@@ -237,7 +267,7 @@ int dma_test_new(const struct dma_test_env *env, struct dma_test **device)
 	if (!rc)
 		rc = add_capabilities(d);
 	if (!rc)
-		rc = pci_add_msix(&d->function, 1, 0, MSIX_TABLE, MSIX_PENDING);
+		rc = pci_add_msix(&d->function, env->vectors, 0, MSIX_TABLE, MSIX_PENDING);
 	if (rc)
 		goto err;
 	power_on(&d->function);
@@ -246,7 +276,7 @@ int dma_test_new(const struct dma_test_env *env, struct dma_test **device)
 	if (rc && rc != -EOPNOTSUPP)
 		goto err;
 	d->has_atc = !rc;
-	rc = pci_root_add(env->root, &d->function, env->devfn);
+	rc = env->root ? pci_root_add(env->root, &d->function, env->devfn) : 0;
 	if (rc)
 		goto err_atc;
 	*device = d;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What a driver needs to know of the DMA test device: a root complex integrated endpoint with ATS,
- * PASID and PRI capabilities and one MSI-X vector. All else is in BAR 0 (16 KiB): registers of 64
- * bits, which take aligned accesses of 4 and 8 bytes, a buffer, and the MSI-X table.
+ * PASID and PRI capabilities and MSI-X vectors (--dma-test has one, --vfio soft= has 8). All else
+ * is in BAR 0 (16 KiB): registers of 64 bits, which take aligned accesses of 4 and 8 bytes, a
+ * buffer, and the MSI-X table.
  *
  * A write of COMMAND starts a transfer, which runs on the event loop's thread, or with no operation
  * in it ends the one that runs; else it is ignored while one runs. What a transfer cannot have
@@ -32,9 +33,10 @@ enum dma_test_register {
 	DMA_TEST_REQUESTED = 0x50,   /* page requests made */
 	DMA_TEST_ANSWERED = 0x58,    /* 31:0 responses received; 63:32 those that nobody expected */
 	DMA_TEST_RESPONSE = 0x60,    /* of the last one: 3:0 code, 16:8 group index */
-	DMA_TEST_CONTROL = 0x68,     /* read-write: DMA_TEST_HOLD */
+	DMA_TEST_CONTROL = 0x68,     /* read-write: DMA_TEST_HOLD; the others read as 0 */
 	DMA_TEST_HELD = 0x70,	     /* Invalidate Requests that are not complete */
-	DMA_TEST_REGISTERS = 0x78,   /* end of them */
+	DMA_TEST_VECTOR = 0x78,	     /* read-write: 10:0 what INTERRUPT raises, if it exists */
+	DMA_TEST_REGISTERS = 0x80,   /* end of them */
 	DMA_TEST_BUFFER = 0x1000,    /* read-write: what READ fills and WRITE takes from */
 };
 
@@ -58,7 +60,11 @@ enum dma_test_command {
 #define DMA_TEST_FAILED	      4u
 #define DMA_TEST_STATUS_SHIFT 8
 
-#define DMA_TEST_HOLD	    1u /* of CONTROL: Invalidate Requests are left open until it is 0 */
+/* Of CONTROL. What is told reaches the host's VFIO, and whoever assigned the device. */
+#define DMA_TEST_HOLD	      1u /* Invalidate Requests are left open until it is 0 */
+#define DMA_TEST_TELL_ERROR   2u /* tell of an uncorrectable error */
+#define DMA_TEST_TELL_REQUEST 4u /* tell that the device is wanted back */
+
 #define DMA_TEST_UNEXPECTED 32 /* shift in ANSWERED */
 
 enum dma_test_error {

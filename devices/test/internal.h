@@ -26,8 +26,9 @@ struct transfer {
 	uint32_t command;
 	uint32_t pasid; /* or DMA_NO_PASID */
 	uint64_t source, destination, length;
-	uint64_t done;	   /* bytes */
-	bool writing;	   /* of a piece in BOUNCE */
+	uint64_t done; /* bytes */
+	bool writing;  /* of a piece in BOUNCE */
+	unsigned vector;
 	unsigned requests; /* page requests for the present page */
 };
 
@@ -36,11 +37,14 @@ struct dma_test {
 	struct dma_space *dma;
 	struct event_loop *loop;
 	struct event_work work;
+	void (*kick)(void *opaque);
+	void (*tell)(void *opaque, unsigned what);
+	void *opaque;
 	struct dma_atc atc;
 	bool has_atc;
 	unsigned ats, pasid, pri; /* offsets of capabilities */
 
-	/* The loop's thread alone. */
+	/* The thread that runs transfers alone. */
 	struct dma_space *pasid_space;
 	uint32_t pasid_space_is;
 	struct transfer transfer;
@@ -48,7 +52,7 @@ struct dma_test {
 
 	pthread_mutex_t lock; /* the last lock: nothing is called under it */
 	uint64_t reg[DMA_TEST_REGISTERS / 8];
-	uint8_t buffer[DMA_TEST_BUFFER_SIZE];
+	uint8_t *buffer, own_buffer[DMA_TEST_BUFFER_SIZE];
 	enum transfer_state state;
 	bool starting, aborting;
 	/* Page request that waits for its response. */
@@ -66,8 +70,8 @@ struct dma_test {
 
 extern const struct dma_atc_ops dma_test_atc_ops;
 
-/* The work of the loop's thread. */
-void dma_test_work(struct event_work *work);
+/* There is work for dma_test_run(). */
+void dma_test_kick(struct dma_test *d);
 /* Completes the invalidations that nothing keeps open any more. No lock held. */
 void dma_test_release(struct dma_test *d);
 /* Empties the cache. lock held. */

@@ -51,7 +51,7 @@ static void atc_page_response(struct dma_atc *atc, uint32_t pasid, unsigned inde
 		*dma_test_reg(d, DMA_TEST_ANSWERED) += BIT(DMA_TEST_UNEXPECTED);
 	}
 	pthread_mutex_unlock(&d->lock);
-	event_loop_post(d->loop, &d->work);
+	dma_test_kick(d);
 }
 
 const struct dma_atc_ops dma_test_atc_ops = {
@@ -345,7 +345,7 @@ static void transfer_end(struct dma_test *d, int error, uint64_t fault)
 	pthread_mutex_unlock(&d->lock);
 	/* A refused message is the guest's own doing and known to its event log. */
 	if (interrupt)
-		pci_msix_raise(&d->function, 0);
+		pci_msix_raise(&d->function, d->transfer.vector);
 }
 
 /* What to do next: whether a transfer is to go on, and with what error it ends at once. */
@@ -362,6 +362,7 @@ static bool take_over(struct dma_test *d, bool *fresh, int *error)
 			.source = *dma_test_reg(d, DMA_TEST_SOURCE),
 			.destination = *dma_test_reg(d, DMA_TEST_DESTINATION),
 			.length = *dma_test_reg(d, DMA_TEST_LENGTH),
+			.vector = (unsigned)*dma_test_reg(d, DMA_TEST_VECTOR),
 		};
 		t->pasid = t->command & DMA_TEST_WITH_PASID
 				   ? (uint32_t)*dma_test_reg(d, DMA_TEST_PASID)
@@ -384,9 +385,8 @@ static bool take_over(struct dma_test *d, bool *fresh, int *error)
 	return run;
 }
 
-void dma_test_work(struct event_work *work)
+void dma_test_run(struct dma_test *d)
 {
-	struct dma_test *d = container_of(work, struct dma_test, work);
 	int error = DMA_TEST_ERROR_NONE;
 	uint64_t fault;
 	bool fresh;
@@ -409,5 +409,5 @@ void dma_test_abort(struct dma_test *d)
 	pthread_mutex_lock(&d->lock);
 	d->aborting = d->state != TRANSFER_IDLE;
 	pthread_mutex_unlock(&d->lock);
-	dma_test_work(&d->work);
+	dma_test_run(d);
 }

@@ -95,7 +95,8 @@ static void device_start(struct dma_space *dma)
 {
 	const struct pci_windows windows = {
 		.ecam_base = ECAM, .buses = 1, .mem32_base = MEM32, .mem32_size = 0x1000000};
-	struct dma_test_env env = {.dma = dma, .sink = &sink, .devfn = DEVFN};
+	struct dma_test_env env = {
+		.dma = dma, .sink = &sink, .devfn = DEVFN, .vectors = 1};
 
 	sent = 0;
 	bus_init(&mmio);
@@ -249,6 +250,9 @@ Test(dma_test, registers)
 			break;
 		case DMA_TEST_PASID:
 			cr_assert_eq(value, 0xfffff);
+			break;
+		case DMA_TEST_VECTOR:
+			cr_assert_eq(value, 0x7ff);
 			break;
 		case DMA_TEST_CONTROL:
 			cr_assert_eq(value, 1);

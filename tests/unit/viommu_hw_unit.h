@@ -52,7 +52,6 @@ static struct guest_trap *trap;
 static uint64_t trap_gpa, trap_size;
 static bool trap_later;
 static int trap_rc;
-static unsigned traps; /* calls */
 static unsigned messages;
 static struct msi_msg message;
 static struct {
@@ -65,7 +64,6 @@ static int fake_trap(struct guest_window *w, struct guest_trap *t)
 	(void)w;
 	if (t && !guest_memory_at(&memory, t->gpa, t->size))
 		return -EINVAL;
-	traps++;
 	trap = t;
 	trap_gpa = t ? t->gpa : 0;
 	trap_size = t ? t->size : 0;
@@ -226,7 +224,7 @@ static uint64_t gcr3_q1(uint64_t gcr3)
 	return DOMAIN | (gcr3 >> 15 & 0xffff) << 16 | gcr3 >> 31 << 43;
 }
 
-static void dte_set(uint64_t q0, uint64_t q1)
+static inline void dte_set(uint64_t q0, uint64_t q1)
 {
 	cr_assert(half_set(0, 0, 0));
 	cr_assert(half_set(1, 0, 0));
@@ -239,7 +237,7 @@ static void dte_nested(uint64_t gcr3)
 }
 
 /* Where a write of the device to IOVA goes, or -EFAULT. */
-static int64_t reach(uint64_t iova)
+static inline int64_t reach(uint64_t iova)
 {
 	struct dma_segment seg;
 	int rc = dma_space_map(dma, iova, 8, DMA_WRITE, &seg, 1);
@@ -252,7 +250,7 @@ static unsigned events(void)
 	return (unsigned)((reg_get(0x2018) - reg_get(0x2010)) / 16);
 }
 
-static struct viommu_hw_stats stats(void)
+static inline struct viommu_hw_stats stats(void)
 {
 	struct viommu_hw_stats s;
 
