@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-/* --vfio: assigned PCI devices, through the kernel's iommufd. */
+/* --vfio: assigned PCI devices, through the kernel's iommufd or the one in this process. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices/amd_iommu/amd_viommu.h"
 #include "devices/vfio/vfio.h"
+#include "vmm/dev_vfio_soft.h"
 #include "vmm/machine.h"
 #include "vmm/metrics.h"
 #include "vmm/options.h"
@@ -17,24 +19,52 @@ struct assigned {
 	struct vfio_device *device;
 	struct machine *machine;
 	char *path;
+	struct viommu_hw_device behind; /* a vIOMMU that attaches it */
+	struct vfio_steering steering;
+	struct vfio_device *steered;
 };
 
 struct vfio_devices {
 	/* By segment: each has a vIOMMU of its own to follow. Guest RAM is that of the first. */
 	struct vfio_host *host[MACHINE_SEGMENTS_MAX];
 	struct assigned *first;
-	uint64_t loop_messages; /* of devices that are gone */
+	bool borrowed; /* their iommufd is the vIOMMU's */
 };
 
 static const struct device_class vfio_class;
 
-static int open_iommufd(struct machine *m)
+/* CONFIG_VFIO_SOFT links the other one. */
+__attribute__((weak)) int vfio_soft_open(struct iommufd *ctx, const char *name, struct vfio_io *io)
+{
+	(void)ctx;
+	(void)io;
+	log_error("--vfio soft=%s: this postern was built without CONFIG_VFIO_SOFT", name);
+	return -EOPNOTSUPP;
+}
+
+/* That of the vIOMMU where it has devices of its own, which these are then. */
+static struct iommufd *model_iommufd(const struct machine *m)
+{
+	for (unsigned i = 0; m->viommu_steer && i < m->config->segments; i++) {
+		if (m->segment[i].iommufd_soft)
+			return m->segment[i].iommufd_soft;
+	}
+	return NULL;
+}
+
+static int open_iommufd(struct machine *m, bool *borrowed)
 {
 	int rc;
 
 	if (m->config->iommufd == MACHINE_IOMMUFD_SOFT) {
-		log_error("--vfio needs the kernel's iommufd: leave out --iommufd soft");
-		return -EOPNOTSUPP;
+		m->iommufd_kernel = model_iommufd(m);
+		*borrowed = m->iommufd_kernel;
+		if (*borrowed)
+			return 0;
+		rc = iommufd_open_soft(&m->iommufd_kernel, &m->memory);
+		if (rc)
+			log_error("--iommufd soft: %s", strerror(-rc));
+		return rc;
 	}
 	rc = iommufd_open_kernel(&m->iommufd_kernel, m->config->iommufd_fd,
 				 m->config->viommu_command_nr);
@@ -66,6 +96,34 @@ static void device_wanted(void *opaque)
 	machine_device_ask(assigned->machine, &assigned->dev);
 }
 
+static int attach_behind(struct viommu_hw_device *behind, uint32_t pt_id)
+{
+	return vfio_device_attach(container_of(behind, struct assigned, behind)->steered, pt_id);
+}
+
+static int steer_add(void *opaque, struct vfio_device *device)
+{
+	struct assigned *assigned = opaque;
+	struct machine *m = assigned->machine;
+
+	assigned->steered = device;
+	assigned->behind = (struct viommu_hw_device){
+		.devid = assigned->dev.devfn,
+		.dev_id = vfio_device_id(device),
+		.attach = attach_behind,
+	};
+	return m->viommu_steer(m, assigned->dev.segment, &assigned->behind);
+}
+
+static void steer_remove(void *opaque, struct vfio_device *device)
+{
+	struct assigned *assigned = opaque;
+
+	(void)device;
+	assigned->machine->viommu_unsteer(assigned->machine, assigned->dev.segment,
+					  &assigned->behind);
+}
+
 static void quiesce(void *opaque, bool on)
 {
 	if (on)
@@ -81,7 +139,6 @@ static int device_create(struct machine *m, struct vfio_devices *devices,
 		.path = want->path,
 		.fd = want->fd,
 		.iommu = want->iommu,
-		.irq_loop = want->irq_loop,
 		.loop = m->loop,
 		.window = &m->window,
 		.root = m->segment[want->segment].root,
@@ -90,13 +147,14 @@ static int device_create(struct machine *m, struct vfio_devices *devices,
 		.wanted = device_wanted,
 	};
 	struct assigned *assigned = calloc(1, sizeof(*assigned));
+	struct vfio_io io;
 	int rc = -ENOMEM;
 
 	if (!assigned)
 		return rc;
 	assigned->machine = m;
 	config.opaque = assigned;
-	assigned->path = strdup(want->path ? want->path : "fd");
+	assigned->path = strdup(want->path ? want->path : want->soft ? want->soft : "fd");
 	if (assigned->path)
 		rc = machine_device_init(m, &assigned->dev, &vfio_class, want->id, want->segment,
 					 want->iommu);
@@ -104,9 +162,17 @@ static int device_create(struct machine *m, struct vfio_devices *devices,
 		goto fail;
 	assigned->dev.what = assigned->path;
 	config.devfn = assigned->dev.devfn;
+	assigned->steering = (struct vfio_steering){steer_add, steer_remove, assigned};
+	if (m->viommu_steer && want->iommu)
+		config.steering = &assigned->steering;
 	rc = machine_place(m, want->segment, config.devfn, want->iommu, NULL, &config.sink);
 	if (!rc)
 		rc = machine_slot_line(m, want->segment, config.devfn >> 3, &config.intx);
+	if (!rc && want->soft) {
+		rc = vfio_soft_open(m->iommufd_kernel, want->soft, &io);
+		config.path = want->soft;
+		config.io = &io;
+	}
 	if (!rc)
 		rc = vfio_device_new(devices->host[want->segment], &config, &assigned->device);
 	if (rc)
@@ -135,7 +201,7 @@ static void vfio_destroy(struct machine *m)
 	}
 	for (unsigned i = m->config->segments; i-- > 0;)
 		vfio_host_free(devices->host[i]);
-	if (m->iommufd_kernel)
+	if (m->iommufd_kernel && !devices->borrowed)
 		iommufd_close(m->iommufd_kernel);
 	m->iommufd_kernel = NULL;
 	free(devices);
@@ -149,7 +215,7 @@ static int host_create(struct machine *m, struct vfio_devices *devices, unsigned
 	int rc = segment ? vfio_host_share(devices->host[0], host)
 			 : vfio_host_new(m->iommufd_kernel, &m->memory, host);
 
-	if (!rc && engine) {
+	if (!rc && engine && !m->viommu_steer) {
 		machine_pause_vcpus(m);
 		rc = vfio_host_follow(*host, engine);
 		machine_resume_vcpus(m);
@@ -169,7 +235,7 @@ static int vfio_open(struct machine *m)
 	if (!devices)
 		return -ENOMEM;
 	m->private[VFIO_ORDER] = devices;
-	rc = open_iommufd(m);
+	rc = open_iommufd(m, &devices->borrowed);
 	for (unsigned i = 0; !rc && i < m->config->segments; i++)
 		rc = host_create(m, devices, i);
 	if (rc)
@@ -197,14 +263,14 @@ static int vfio_add(struct machine *m, const char *options, struct machine_devic
 	struct vfio_config config;
 	int rc = config_parse_vfio(&config, options);
 
-	if (!rc && !config.path) {
+	if (!rc && config.fd >= 0) {
 		/* The number would be one of this process, not of whoever asks. */
 		log_error("--vfio %s: fd= is for the command line; name the device", options);
 		rc = -EINVAL;
 	}
 	if (!rc)
 		rc = config_check_place(m->config, "vfio", options, config.segment, config.iommu);
-	if (!rc && m->config->viommu[config.segment].accel == VIOMMU_ACCEL_HWMODEL) {
+	if (!rc && m->viommu_steer && !config.soft) {
 		log_error("--vfio %s: a model of hardware has no assigned devices (accel=hwmodel)",
 			  options);
 		rc = -EOPNOTSUPP;
@@ -214,6 +280,7 @@ static int vfio_add(struct machine *m, const char *options, struct machine_devic
 	if (!rc)
 		rc = device_create(m, m->private[VFIO_ORDER], &config, dev);
 	free(config.path);
+	free(config.soft);
 	free(config.id);
 	return rc;
 }
@@ -227,7 +294,6 @@ static void vfio_release(struct machine *m, struct machine_device *dev)
 	while (*at != assigned)
 		at = &(*at)->next;
 	*at = assigned->next;
-	devices->loop_messages += vfio_device_loop_messages(assigned->device);
 	machine_pause_vcpus(m);
 	vfio_device_free(assigned->device);
 	machine_resume_vcpus(m);
@@ -240,13 +306,9 @@ static void vfio_stats(struct machine *m, struct metrics *out)
 {
 	const struct vfio_devices *devices = m->private[VFIO_ORDER];
 	struct vfio_host_stats s = {0};
-	uint64_t loop_messages;
 
 	if (!devices)
 		return;
-	loop_messages = devices->loop_messages;
-	for (const struct assigned *a = devices->first; a; a = a->next)
-		loop_messages += vfio_device_loop_messages(a->device);
 	for (unsigned i = 0; i < m->config->segments; i++) {
 		struct vfio_host_stats one;
 
@@ -266,7 +328,6 @@ static void vfio_stats(struct machine *m, struct metrics *out)
 	metric_counter(out, "vfio.unmaps", NULL, s.unmaps);
 	metric_gauge(out, "vfio.bytes_mapped", NULL, s.bytes_mapped);
 	metric_counter(out, "vfio.failures", NULL, s.failures);
-	metric_counter(out, "vfio.loop_messages", NULL, loop_messages);
 }
 
 static const struct device_class vfio_class = {

@@ -34,7 +34,7 @@ int viommu_hwmodel_check(const struct machine *m)
 		log_error("--viommu amd,accel=hwmodel: it must be the machine's only vIOMMU");
 		return -EOPNOTSUPP;
 	}
-	if (config->vfios) {
+	if (config->vfios && config->iommufd != MACHINE_IOMMUFD_SOFT) {
 		log_error("--viommu amd,accel=hwmodel has devices of its own model only: leave out "
 			  "--vfio, or take accel=soft");
 		return -EOPNOTSUPP;
@@ -101,6 +101,20 @@ static void dma_space_free(struct dma_space *ds)
 	(void)ds;
 }
 
+static int steer(struct machine *m, unsigned segment, struct viommu_hw_device *device)
+{
+	const struct viommus *viommus = m->private[0];
+
+	return viommu_hw_device_add(viommus->of[segment]->port, device);
+}
+
+static void unsteer(struct machine *m, unsigned segment, struct viommu_hw_device *device)
+{
+	const struct viommus *viommus = m->private[0];
+
+	viommu_hw_device_remove(viommus->of[segment]->port, device);
+}
+
 int viommu_hwmodel_new(struct viommu *viommu, uint16_t devid)
 {
 	/* No PPRSup: nobody here answers page requests. */
@@ -125,6 +139,8 @@ int viommu_hwmodel_new(struct viommu *viommu, uint16_t devid)
 	viommu->hwmodel->port = viommu->port;
 	m->dma_space_new = dma_space_new;
 	m->dma_space_free = dma_space_free;
+	m->viommu_steer = steer;
+	m->viommu_unsteer = unsteer;
 	return 0;
 }
 

@@ -84,8 +84,9 @@ struct disk_config {
 struct vfio_config {
 	char *path; /* or NULL with fd >= 0 */
 	int fd;
+	char *soft; /* the name of one that lives here; then neither path nor fd */
 	char *id;
-	bool iommu, irq_loop;
+	bool iommu;
 	unsigned segment;
 };
 
@@ -196,6 +197,7 @@ struct ram_trap {
 };
 
 struct machine;
+struct viommu_hw_device;
 
 /* Make RAM memory slots. */
 int ram_slots_add(struct machine *m);
@@ -386,7 +388,11 @@ struct machine {
 	int (*dma_space_new)(struct machine *m, unsigned segment, uint16_t devid,
 			     struct dma_space **ds);
 	void (*dma_space_free)(struct dma_space *ds);
-	struct iommufd *iommufd_kernel;
+	/* Of a vIOMMU that attaches assigned devices itself; else NULL: they follow its tables. */
+	int (*viommu_steer)(struct machine *m, unsigned segment, struct viommu_hw_device *device);
+	void (*viommu_unsteer)(struct machine *m, unsigned segment,
+			       struct viommu_hw_device *device);
+	struct iommufd *iommufd_kernel; /* of assigned devices: what --iommufd says */
 	struct machine_device *devices;	       /* in order of creation */
 	const struct machine_watcher *watcher; /* or NULL */
 	struct hotplug *hotplug;	       /* NULL: devices stay; set once all are created */
@@ -413,8 +419,8 @@ static inline bool machine_ending(const struct machine *m)
 	return end != MACHINE_RUNNING && end != MACHINE_RESET;
 }
 /*
- * Ask for END; the first wins, save that MACHINE_QUIT and MACHINE_FAILED win over a reset. Whether
- * END is what will come. Any thread, signal handlers included.
+ * Ask for END; the first wins, save that MACHINE_QUIT wins over a reset. Whether END is what will
+ * come. Any thread, signal handlers included.
  */
 bool machine_finish(struct machine *m, enum machine_end end);
 /* A class's drain() has finished. Loop thread. */

@@ -30,6 +30,7 @@ void machine_config_free(struct machine_config *config)
 	}
 	for (unsigned i = 0; i < config->vfios; i++) {
 		free(config->vfio[i].path);
+		free(config->vfio[i].soft);
 		free(config->vfio[i].id);
 	}
 	for (unsigned i = 0; i < config->modules; i++) {

@@ -233,7 +233,10 @@ static int check_segments(const struct machine_config *config)
 	for (unsigned i = 0; !rc && i < config->vfios; i++) {
 		const struct vfio_config *vfio = &config->vfio[i];
 
-		rc = config_check_place(config, "vfio", vfio->path ? vfio->path : "fd=N",
+		rc = config_check_place(config, "vfio",
+					vfio->path   ? vfio->path
+					: vfio->soft ? vfio->soft
+						     : "fd=N",
 					vfio->segment, vfio->iommu);
 	}
 	return rc;

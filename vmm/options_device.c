@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "vmm/machine.h"
 #include "vmm/options.h"
@@ -118,19 +117,14 @@ static int vfio_fd(void *target, const char *value)
 	return rc;
 }
 
+static int vfio_soft(void *target, const char *value)
+{
+	return take_id(&((struct vfio_config *)target)->soft, value);
+}
+
 static int vfio_iommu(void *target, const char *value)
 {
 	return parse_switch(value, &((struct vfio_config *)target)->iommu);
-}
-
-static int vfio_irq(void *target, const char *value)
-{
-	bool loop = strcmp(value, "loop") == 0;
-
-	if (!loop && strcmp(value, "direct") != 0)
-		return -EINVAL;
-	((struct vfio_config *)target)->irq_loop = loop;
-	return 0;
 }
 
 static int vfio_id(void *target, const char *value)
@@ -143,22 +137,23 @@ int config_parse_vfio(struct vfio_config *vfio, const char *text)
 	static const struct option_key keys[] = {{"path", vfio_path},
 						 {"fd", vfio_fd},
 						 {"iommu", vfio_iommu},
-						 {"irq", vfio_irq},
 						 {"id", vfio_id},
 						 {"segment", vfio_segment},
+						 {"soft", vfio_soft},
 						 {0}};
 	int rc;
 
 	*vfio = (struct vfio_config){.fd = -1};
 	rc = parse_keys("vfio", text, vfio, keys, vfio_device);
-	if (!rc && !vfio->path == (vfio->fd < 0)) {
+	if (!rc && !!vfio->path + (vfio->fd >= 0) + !!vfio->soft != 1) {
 		log_error("--vfio %s: give either a device (BDF, sysfs directory, "
-			  "/dev/vfio/devices/vfioN) or fd=N",
+			  "/dev/vfio/devices/vfioN), fd=N or soft=NAME",
 			  text);
 		rc = -EINVAL;
 	}
 	if (rc) {
 		free(vfio->path);
+		free(vfio->soft);
 		free(vfio->id);
 		*vfio = (struct vfio_config){.fd = -1};
 	}

@@ -308,8 +308,9 @@ const struct option_def run_options[] = {
 	 "A virtio block device; may be repeated", config_add_disk},
 	{"net", "tap=NAME|fd=N[:...][,mac=MAC][,mtu=N][,queues=N][,iommu=on][,id=NAME][,segment=N]",
 	 "A virtio network device on a tap interface; may be repeated", config_add_net},
-	{"vfio", "DEVICE|fd=N[,iommu=on][,irq=direct|loop][,id=NAME][,segment=N]",
-	 "Assign a PCI device: BDF, sysfs directory or /dev/vfio/devices/vfioN; may be repeated",
+	{"vfio", "DEVICE|fd=N|soft=NAME[,iommu=on][,id=NAME][,segment=N]",
+	 "Assign a PCI device: BDF, sysfs directory or /dev/vfio/devices/vfioN; or "
+	 "one that lives here (with --iommufd soft); may be repeated",
 	 config_add_vfio},
 	{"viommu", "amd[,accel=auto|hw|soft|forward|hwmodel][,features=basic|v2|full][,segment=N]",
 	 "Show the guest an AMD IOMMU; devices of its PCI segment with iommu=on are behind it; may "

@@ -5,6 +5,8 @@ payload_dir := $(O)/tests/payload
 payload_programs := $(addprefix $(payload_dir)/,test_access test_interrupts test_run)
 payload_tests := $(payload_programs) $(addprefix $(payload_dir)/,test_hostile test_terminal \
 	test_control test_cpus test_multiboot)
+payload_tests := $(payload_programs) \
+	$(addprefix $(payload_dir)/test_,assigned control cpus hostile terminal)
 
 $(payload_dir)/agent.bin: tests/payload/agent.S tests/payload/agent.h
 	$(say) AS $<
@@ -26,11 +28,11 @@ $(payload_programs): %: %.o $(payload_parts) $(libs)
 
 # Kernels for postern itself, a hostile one among them: 32-bit code in a 64-bit ELF file, as PVH
 # wants it.
-payload_kernels := $(addprefix $(payload_dir)/,garbage cpus)
-$(payload_kernels:=.bin): $(payload_dir)/%.bin: tests/payload/%.c tests/payload/garbage.ld
+payload_kernels := $(addprefix $(payload_dir)/,garbage cpus assigned)
+$(payload_kernels:=.bin): $(payload_dir)/%.bin: tests/payload/%.c tests/payload/garbage.ld devices/test/dma_test_regs.h
 	$(say) CC $<
 	$(Q)mkdir -p $(@D)
-	$(Q)$(CC) -m32 -march=i686 -ffreestanding -fno-pic -fno-stack-protector -nostdlib -O1 -Wall \
+	$(Q)$(CC) -m32 -march=i686 -ffreestanding -fno-pic -fno-stack-protector -nostdlib -I. -O1 -Wall \
 		-Wextra -Werror -c -o $(@:.bin=.o) $<
 	$(Q)ld -m elf_i386 --no-warn-rwx-segments --build-id=none -N -T tests/payload/garbage.ld -o $(@:.bin=.elf32) $(@:.bin=.o)
 	$(Q)objcopy -O binary $(@:.bin=.elf32) $@
@@ -78,6 +80,17 @@ $(payload_dir)/test_terminal: tests/payload/terminal.py $(payload_dir)/garbage.e
 
 $(payload_dir)/test_cpus: tests/payload/cpus.sh $(payload_dir)/cpus.elf $(O)/postern
 	$(Q)printf '#!/bin/sh\nO=%s exec tests/payload/cpus.sh\n' '$(O)' >$@
+	$(Q)chmod +x $@
+
+# postern with the devices that only tests have.
+payload_soft := $(filter-out $(objs_vmm),$(O)/vmm/dev_vfio_soft.o)
+$(payload_dir)/postern: $(O)/vmm/main.o $(payload_soft) $(libs)
+	$(say) LD $@
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) $(POSTERN_LDFLAGS) $(LDFLAGS) -o $@ $(O)/vmm/main.o $(payload_soft) $(whole) $(LIBS)
+
+$(payload_dir)/test_assigned: tests/payload/assigned.sh $(payload_dir)/assigned.elf $(payload_dir)/postern $(O)/postern
+	$(Q)printf '#!/bin/sh\nO=%s exec tests/payload/assigned.sh\n' '$(O)' >$@
 	$(Q)chmod +x $@
 
 .PHONY: payload-tests

@@ -64,8 +64,9 @@ Test(options, a_whole_command_line)
 	cr_assert_eq(PARSE(&c, "--kernel", "k", "--initrd=i", "--memory", "1G,hugepages=on",
 			   "--cpus", "4", "--disk", "path=a.img,readonly=on",
 			   "--disk=path=b=c,iommu=on", "--vfio", "0000:01:00.0,iommu=on", "--vfio",
-			   "fd=7", "--viommu", "amd,accel=soft,features=v2", "--event-loop", "poll",
-			   "--serial", "file=log", "--stats", "--net",
+			   "fd=7", "--vfio", "soft=dev,iommu=on", "--iommufd", "soft", "--viommu",
+			   "amd,accel=soft,features=v2", "--event-loop", "poll", "--serial",
+			   "file=log", "--stats", "--net",
 			   "tap=tap0,mac=02:aB:00:ff:10:01,mtu=9000,queues=2,iommu=on,id=lan",
 			   "--net=fd=5:6"),
 		     0);
@@ -86,10 +87,13 @@ Test(options, a_whole_command_line)
 	cr_expect(c.disk[0].readonly && !c.disk[0].iommu);
 	cr_expect_str_eq(c.disk[1].path, "b=c");
 	cr_expect(!c.disk[1].readonly && c.disk[1].iommu);
-	cr_assert_eq(c.vfios, 2);
+	cr_assert_eq(c.vfios, 3);
 	cr_expect_str_eq(c.vfio[0].path, "0000:01:00.0");
 	cr_expect(c.vfio[0].iommu && c.vfio[0].fd == -1);
 	cr_expect(!c.vfio[1].path && c.vfio[1].fd == 7 && !c.vfio[1].iommu);
+	cr_expect_str_eq(c.vfio[2].soft, "dev");
+	cr_expect(!c.vfio[2].path && c.vfio[2].fd == -1 && c.vfio[2].iommu);
+	cr_expect_eq(c.iommufd, MACHINE_IOMMUFD_SOFT);
 	cr_expect(c.viommu[0].present && c.viommu[0].accel == VIOMMU_ACCEL_SOFT);
 	cr_expect_eq(c.viommu[0].features, VIOMMU_FEATURES_V2);
 	cr_expect_eq(c.loop, EVENT_LOOP_POLL);
@@ -144,7 +148,10 @@ Test(options, refusals, .init = stderr_to_memory)
 		{"--kernel", "k", "--vfio", "iommu=on"},
 		{"--kernel", "k", "--vfio", "00:03.0,fd=3"},
 		{"--kernel", "k", "--vfio", "fd=-3"},
-		{"--kernel", "k", "--vfio", "fd=3,irq=poll"},
+		{"--kernel", "k", "--vfio", "soft=a/b"},
+		{"--kernel", "k", "--vfio", "soft="},
+		{"--kernel", "k", "--vfio", "soft=a,fd=3"},
+		{"--kernel", "k", "--vfio", "00:03.0,soft=a"},
 		{"--kernel", "k", "--vfio", "00:03.0,iommu=on"}, /* no vIOMMU */
 		{"--kernel", "k", "--vfio", ""},
 		{"--kernel", "k", "--vfio", ",fd=3"},
@@ -209,9 +216,7 @@ Test(options, segments, .init = cr_redirect_stderr)
 					   "--disk",
 					   "path=a,segment=2,iommu=on",
 					   "--vfio",
-					   "00:03.0,segment=1,irq=loop",
-					   "--vfio",
-					   "00:04.0,irq=direct",
+					   "00:03.0,segment=1",
 					   NULL};
 	/* A vIOMMU translates for its own segment. */
 	static const char *const elsewhere[] = {
@@ -226,7 +231,6 @@ Test(options, segments, .init = cr_redirect_stderr)
 	cr_expect_eq(c.viommu[2].features, VIOMMU_FEATURES_V2);
 	cr_expect_eq(c.disk[0].segment, 2);
 	cr_expect_eq(c.vfio[0].segment, 1);
-	cr_expect(c.vfio[0].irq_loop && !c.vfio[1].irq_loop);
 	machine_config_free(&c);
 	cr_expect_eq(parse(&c, elsewhere), -EINVAL);
 	machine_config_free(&c);
