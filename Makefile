@@ -103,6 +103,8 @@ else ifeq ($(CONFIG_STATIC),y)
 POSTERN_LDFLAGS += -static
 endif
 LIBS := -luring -lfdt
+LIBS += $(if $(CONFIG_KERNEL_GZIP),-lz) $(if $(CONFIG_KERNEL_XZ),-llzma)
+LIBS += $(if $(CONFIG_KERNEL_ZSTD),-lzstd) $(if $(CONFIG_KERNEL_LZ4),-llz4)
 
 # musl's headers do not bring the kernel's, and the libraries' stand among the other C library's.
 ifeq ($(CONFIG_MUSL),y)

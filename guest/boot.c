@@ -136,6 +136,9 @@ static int kernel_load(const struct guest_boot *boot, struct kernel *kernel)
 	ret = image_open(&image, "kernel", boot->kernel);
 	if (ret)
 		return ret;
+	ret = image_unpack(&image, loader_low_ram_end(boot->memory));
+	if (ret)
+		goto close;
 	len = image.size < sizeof(head) ? image.size : sizeof(head);
 	ret = image_read(&image, 0, head, len);
 	if (ret)

@@ -22,6 +22,7 @@ int image_open(struct image *image, const char *kind, const char *path)
 	struct stat st;
 	int ret;
 
+	image->data = NULL;
 	image->kind = kind;
 	image->path = path;
 	/* O_NONBLOCK: a FIFO named by mistake is refused below rather than waited for. */
@@ -57,6 +58,9 @@ close:
 
 void image_close(struct image *image)
 {
+	if (image->data)
+		munmap(image->data, image->data_mapped);
+	image->data = NULL;
 	close(image->fd);
 	image->fd = -1;
 }
@@ -70,6 +74,10 @@ int image_read(const struct image *image, uint64_t offset, void *buf, uint64_t l
 			  image->kind, image->path, (unsigned long long)len,
 			  (unsigned long long)offset, (unsigned long long)image->size);
 		return -ENOEXEC;
+	}
+	if (image->data) {
+		memcpy(buf, image->data + offset, len);
+		return 0;
 	}
 	while (len) {
 		ssize_t n = pread(image->fd, p, len, (off_t)offset);
@@ -107,7 +115,7 @@ static int image_map(const struct image *image, uint64_t offset, uint64_t len, u
 	int ret;
 
 	*mapped = 0;
-	if (!whole || !is_aligned(offset, GUEST_PAGE_SIZE) ||
+	if (image->data || !whole || !is_aligned(offset, GUEST_PAGE_SIZE) ||
 	    !is_aligned((uintptr_t)host, GUEST_PAGE_SIZE))
 		return 0;
 	if (mmap(host, whole, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE,

@@ -22,6 +22,9 @@ struct image {
 	const char *path;
 	int fd;
 	uint64_t size;
+	/* Of a file that was compressed: what it holds, SIZE bytes; else NULL. */
+	uint8_t *data;
+	size_t data_mapped;
 };
 
 /* Only regular files, not empty. 0 or -errno after saying why. */
@@ -29,6 +32,17 @@ int image_open(struct image *image, const char *kind, const char *path);
 void image_close(struct image *image);
 /* LEN bytes at OFFSET; -ENOEXEC where the file ends before. */
 int image_read(const struct image *image, uint64_t offset, void *buf, uint64_t len);
+#ifdef CONFIG_KERNEL_COMPRESSED
+/* A compressed file becomes what it holds, at most LIMIT bytes; others stay. Says why not. */
+int image_unpack(struct image *image, uint64_t limit);
+#else
+static inline int image_unpack(struct image *image, uint64_t limit)
+{
+	(void)image;
+	(void)limit;
+	return 0;
+}
+#endif
 /*
  * Bytes [OFFSET, OFFSET + LEN) of the file to guest physical GPA, which the caller has checked to
  * be RAM. With MAP, whole pages whose place in the file and in RAM agree are mapped privately.

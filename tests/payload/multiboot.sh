@@ -65,6 +65,16 @@ moved() {
 }
 check "version 2: an image that moves" moved
 
+compressed() {
+	for tool in "gzip" "xz" "zstd -q" "lz4 -q"; do
+		$tool -c <"$O/tests/payload/mb2.elf" >"$work/packed"
+		boots mb2.elf --kernel "$work/packed" || return 1
+		kernel=$work/packed
+		common && says "ends well" || return 1
+	done
+}
+check "version 2: compressed by gzip, xz, zstd, lz4" compressed
+
 described() {
 	cat >"$work/m.dts" <<-END
 		/dts-v1/;

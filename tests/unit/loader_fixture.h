@@ -62,7 +62,7 @@ static void teardown(void)
 	rmdir(dir);
 }
 
-static void write_file(const char *path, const void *bytes, size_t len)
+static inline void write_file(const char *path, const void *bytes, size_t len)
 {
 	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 
@@ -70,13 +70,13 @@ static void write_file(const char *path, const void *bytes, size_t len)
 	close(fd);
 }
 
-static int load(size_t len)
+static inline int load(size_t len)
 {
 	write_file(kernel_path, file, len);
 	return guest_boot_load(&boot, &entry);
 }
 
-static uint8_t *at(uint64_t gpa, uint64_t len)
+static inline uint8_t *at(uint64_t gpa, uint64_t len)
 {
 	uint8_t *p = guest_memory_at(&ram, gpa, len);
 
@@ -84,7 +84,7 @@ static uint8_t *at(uint64_t gpa, uint64_t len)
 	return p;
 }
 
-static uint8_t pattern(size_t i)
+static inline uint8_t pattern(size_t i)
 {
 	return (uint8_t)(i * 7 + (i >> 8));
 }
