@@ -383,6 +383,33 @@ Test(dma_test, page_requests)
 	iommu_end();
 }
 
+/*
+ * Linux's driver answers with a PASID where the device's domain has guest tables, and else without,
+ * whatever the request had: the group's index tells what is answered.
+ */
+Test(dma_test, responses_by_index)
+{
+	iommu_start();
+	start(DMA_TEST_WRITE | ALL, 0, DST, 8);
+	pte_set(&u, table, 1, DST, (PAGE + 0x1000) | USER);
+	cmd(&u, 7ull << 60 | DEVFN, get64(&u, PPRLOG) & 0x1ffull << 32);
+	settle();
+	expect_status("without PASID", 0);
+	cr_assert_eq(rd(DMA_TEST_ANSWERED), 1);
+
+	put64(&u, GCR3, table_new(&u) | 1);
+	dte_set(&u, DEVFN, V | TV | IR | IW | GV | GIOV | DTE_PPR | (GCR3 >> 12 & 7) << 58,
+		DOM | (GCR3 >> 15 & 0xffff) << 16 | DTE_I, 0, 0);
+	cmd(&u, 2ull << 60 | DEVFN, 0);
+	start(DMA_TEST_WRITE | DMA_TEST_WITH_ATS | DMA_TEST_WITH_PRI, 0, DST, 8);
+	cr_assert_eq(rd(DMA_TEST_STATUS), DMA_TEST_BUSY);
+	cmd(&u, 7ull << 60 | DEVFN, 4 | (get64(&u, PPRLOG + 16) & 0x1ffull << 32) | 15ull << 44);
+	settle();
+	expect_status("with PASID 0", DMA_TEST_ERROR_PAGE_FAILURE);
+	cr_assert_eq(rd(DMA_TEST_ANSWERED), 2);
+	iommu_end();
+}
+
 /* What is cached is used until it is invalidated, and nobody waits longer than the device. */
 Test(dma_test, cache)
 {
