@@ -5,21 +5,18 @@
  * over through the guest's own iommufd, for which the guest needs an IOMMU, and tries DMA and
  * interrupts. Says what it found, one line each; exits with 1 at the first thing that is wrong.
  */
-#include <errno.h>
 #include <fcntl.h>
-#include <linux/pci_regs.h>
 #include <poll.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "devices/vfio/uapi.h"
 #include "iommufd/uapi.h"
+#include "tests/machine/user_driver.h"
 
 #define ID	     0x00
 #define LIVENESS     0x04
@@ -46,25 +43,8 @@
 #define IOVA	     0x100000u /* the device has 28 address bits */
 #define WAIT_SECONDS 60
 
+const char program[] = "edu";
 static volatile uint8_t *bar;
-
-__attribute__((format(printf, 1, 2), noreturn)) static void fail(const char *format, ...)
-{
-	va_list args;
-
-	printf("postern-guest: edu failed: ");
-	va_start(args, format);
-	vprintf(format, args);
-	va_end(args);
-	printf(" (%s)\n", strerror(errno));
-	exit(1);
-}
-
-static void say(const char *what)
-{
-	printf("postern-guest: edu %s\n", what);
-	fflush(stdout);
-}
 
 static uint32_t get(unsigned at)
 {
@@ -105,12 +85,6 @@ static void registers(void)
 	if (get(FACTORIAL) != 3628800)
 		fail("10! is %u", get(FACTORIAL));
 	say("registers work");
-}
-
-static void control(int fd, unsigned long request, void *arg, const char *what)
-{
-	if (ioctl(fd, request, arg) < 0)
-		fail("%s", what);
 }
 
 /* ACTION on interrupt INDEX; EVENT: with its descriptor, -1: without any, COUNT 0: off. */
@@ -172,20 +146,6 @@ static uint32_t address_space(int iommufd, int device)
 	return alloc.out_ioas_id;
 }
 
-static void take_over(int device)
-{
-	struct vfio_region_info config = {.argsz = sizeof(config),
-					  .index = VFIO_PCI_CONFIG_REGION_INDEX};
-	struct vfio_region_info region = {.argsz = sizeof(region)};
-	uint16_t command = PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER;
-
-	control(device, VFIO_DEVICE_GET_REGION_INFO, &config, "asking for the configuration");
-	control(device, VFIO_DEVICE_GET_REGION_INFO, &region, "asking for the BAR");
-	if (pwrite(device, &command, 2, (off_t)config.offset + PCI_COMMAND) != 2)
-		fail("enabling the device");
-	map_bar(device, (off_t)region.offset);
-}
-
 static void dma_both_ways(int iommufd, uint32_t ioas, int event)
 {
 	uint8_t *ram = mmap(NULL, 2 * (size_t)PAGE, PROT_READ | PROT_WRITE,
@@ -242,7 +202,7 @@ int main(int argc, char **argv)
 	if (iommufd < 0)
 		fail("opening /dev/iommu");
 	ioas = address_space(iommufd, device);
-	take_over(device);
+	map_bar(device, vfio_enable(device));
 	registers();
 
 	interrupts(device, VFIO_PCI_MSI_IRQ_INDEX, trigger, 1, event);
