@@ -203,6 +203,11 @@ install: all $(O)/lib/libpostern-iommufd.a
 		mkdir -p $(DESTDIR)$(prefix)/share/man/man$$section && \
 		scdoc <$$page >$(DESTDIR)$(prefix)/share/man/man$$section/$$base || exit 1; \
 	done
+	mkdir -p $(addprefix $(DESTDIR)$(prefix)/share/,bash-completion/completions \
+		zsh/site-functions fish/vendor_completions.d)
+	scripts/completions bash $(O)/postern >$(DESTDIR)$(prefix)/share/bash-completion/completions/postern
+	scripts/completions zsh $(O)/postern >$(DESTDIR)$(prefix)/share/zsh/site-functions/_postern
+	scripts/completions fish $(O)/postern >$(DESTDIR)$(prefix)/share/fish/vendor_completions.d/postern.fish
 	for f in configs/machines/*.dts; do \
 		install -Dm644 $$f $(DESTDIR)$(prefix)/share/postern/machines/$$(basename $$f) || exit 1; \
 	done
