@@ -11,6 +11,9 @@
 
 #include "vmm/event_loop_engine.h"
 
+/* Requests of one turn: each may take as long as the file wants, and others wait meanwhile. */
+#define IO_BUDGET 8
+
 struct poll_engine {
 	/* Parallel arrays; a watch knows its index (plus 1) in node.state[0]. */
 	struct pollfd *fds;
@@ -161,12 +164,13 @@ static int execute(const struct event_io *io)
 static void dispatch_ios(struct event_loop *loop)
 {
 	struct poll_engine *p = loop->engine_data;
-	struct event_io *io = p->first, *next;
 
-	p->first = NULL;
-	p->last = &p->first;
-	for (; io; io = next) {
-		next = io->node.next;
+	for (unsigned budget = IO_BUDGET; budget && p->first; budget--) {
+		struct event_io *io = p->first;
+
+		p->first = io->node.next;
+		if (!p->first)
+			p->last = &p->first;
 		event_io_done(loop, io, execute(io));
 	}
 }

@@ -310,6 +310,53 @@ LOOP_TEST(set_up_on_one_thread_run_on_another)
 	event_loop_free(loop);
 }
 
+/* I/O is done on the loop's thread here: what becomes ready meanwhile has its turn between. */
+static unsigned done_when_ready, ios_done;
+
+static void on_ready(struct event_watch *watch, short revents)
+{
+	(void)watch;
+	(void)revents;
+	done_when_ready = ios_done;
+}
+
+static void on_io(struct event_io *io, int result)
+{
+	(void)io;
+	cr_expect_eq(result, 8);
+	if (++ios_done == 200)
+		event_loop_stop(loop);
+}
+
+Test(event_loop, a_batch_of_synchronous_requests_is_bounded)
+{
+	struct event_watch watch = {.events = POLLIN, .drain = true, .ready = on_ready};
+	static uint64_t one = 1;
+	const struct iovec iov = {&one, sizeof(one)};
+	static struct event_io io[200];
+	int fd = memfd_create("io", MFD_CLOEXEC);
+
+	setup(EVENT_LOOP_POLL);
+	watch.fd = eventfd(0, EFD_CLOEXEC);
+	cr_assert_eq(event_loop_watch(loop, &watch), 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(io); i++) {
+		/* The first makes the eventfd ready. */
+		io[i] = (struct event_io){.op = EVENT_IO_WRITEV,
+					  .fd = i ? fd : watch.fd,
+					  .iov = &iov,
+					  .iov_count = 1,
+					  .done = on_io};
+		cr_assert_eq(event_loop_submit(loop, &io[i]), 0);
+	}
+	run();
+	cr_expect_eq(ios_done, 200);
+	cr_expect(done_when_ready > 0 && done_when_ready < 100, "%u", done_when_ready);
+	event_loop_unwatch(loop, &watch);
+	event_loop_free(loop);
+	close(watch.fd);
+	close(fd);
+}
+
 #ifdef CONFIG_EVENT_LOOP_URING
 Test(event_loop, callbacks_of_a_batch_share_one_turn)
 {
