@@ -22,6 +22,18 @@ enum log_level log_level_get(void)
 	return (enum log_level)current_level;
 }
 
+static _Atomic uint64_t repeats;
+
+void log_repeat(void)
+{
+	atomic_fetch_add_explicit(&repeats, 1, memory_order_relaxed);
+}
+
+uint64_t log_repeats(void)
+{
+	return repeats;
+}
+
 int log_level_parse(const char *text, enum log_level *level)
 {
 	for (int i = 0; i <= LOG_LEVEL_DEBUG; i++) {

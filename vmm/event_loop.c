@@ -52,7 +52,8 @@ void event_loop_post(struct event_loop *loop, struct event_work *work)
 	if (head || loop->running == thread_id())
 		return;
 	if (write(loop->wake_fd, &one, sizeof(one)) < 0)
-		log_error("event loop: cannot wake it through its eventfd: %s", strerror(errno));
+		log_error_once("event loop: cannot wake it through its eventfd: %s",
+			       strerror(errno));
 }
 
 static void run_posts(struct event_loop *loop)

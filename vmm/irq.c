@@ -143,10 +143,10 @@ static void bind_route(struct irq *irq, unsigned gsi)
 
 	rc = irqfd(irq, gsi, 0);
 	if (rc) {
-		log_error("interrupt route %u of device %04x:%02x:%02x.%x: KVM_IRQFD: %s", gsi,
-			  route->sink->segment, route->sink->sink.devid >> 8,
-			  route->sink->sink.devid >> 3 & 0x1f, route->sink->sink.devid & 7,
-			  strerror(-rc));
+		log_error_once("interrupt route %u of device %04x:%02x:%02x.%x: KVM_IRQFD: %s", gsi,
+			       route->sink->segment, route->sink->sink.devid >> 8,
+			       route->sink->sink.devid >> 3 & 0x1f, route->sink->sink.devid & 7,
+			       strerror(-rc));
 		return;
 	}
 	route->bound = true;
@@ -180,8 +180,8 @@ static int commit(struct irq *irq)
 		int rc = set_table(irq);
 
 		if (rc) {
-			log_error("KVM_SET_GSI_ROUTING with %u routes: %s", irq->table->nr,
-				  strerror(-rc));
+			log_error_once("KVM_SET_GSI_ROUTING with %u routes: %s", irq->table->nr,
+				       strerror(-rc));
 			return rc;
 		}
 		irq->dirty = false;

@@ -512,6 +512,7 @@ void machine_metrics(struct machine *m, struct metrics *out)
 	metric_counter(out, "irq.messages", NULL, irq.messages);
 	metric_counter(out, "irq.refused", NULL, irq.refused);
 	metric_counter(out, "irq.route_updates", NULL, irq.route_updates);
+	metric_counter(out, "log.repeats", NULL, log_repeats());
 	for (unsigned i = 0; i < life->classes; i++) {
 		if (life->class[i] -> stats)
 			life->class[i]->stats(m, out);

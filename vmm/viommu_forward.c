@@ -138,10 +138,11 @@ static void forward_reset(struct machine *m)
 		if (wanted(m, i) &&
 		    iommufd_viommu_command_set(m->iommufd_kernel, forwards->of[i].viommu,
 					       REG_CONTROL, 0))
-			log_warning("--viommu amd,accel=forward,segment=%u: the kernel's vIOMMU "
-				    "refuses to clear Control: what it holds from now on is not "
-				    "what the guest set",
-				    i);
+			log_warning_once(
+				"--viommu amd,accel=forward,segment=%u: the kernel's vIOMMU "
+				"refuses to clear Control: what it holds from now on is not "
+				"what the guest set",
+				i);
 	}
 }
 

@@ -126,9 +126,9 @@ static void follow(struct hw_port *hw, struct viommu_hw_device *device)
 		  device->devid, strerror(-rc));
 	rc = device->state == VIOMMU_HW_BLOCKED ? 0 : hw_attach(hw, device, VIOMMU_HW_BLOCKED, dte);
 	if (rc)
-		log_error("vIOMMU: device %#x cannot be detached from what the guest gave it "
-			  "before: %s; end the machine",
-			  device->devid, strerror(-rc));
+		log_error_once("vIOMMU: device %#x cannot be detached from what the guest gave it "
+			       "before: %s; end the machine",
+			       device->devid, strerror(-rc));
 }
 
 void hw_devtab_follow(struct hw_port *hw)

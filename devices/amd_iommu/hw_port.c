@@ -230,7 +230,7 @@ static void port_reset(struct viommu_port *port)
 		int rc = command_set(hw, cleared[i], 0);
 
 		if (rc)
-			log_error(
+			log_error_once(
 				"vIOMMU: VIOMMU_COMMAND cannot clear %#x at reset: %s; restart the "
 				"machine",
 				cleared[i], strerror(-rc));

@@ -98,9 +98,10 @@ static void port_reset(struct viommu_port *port)
 	/* Hardware has no reset of one vIOMMU: with Control 0 everything in it stands still. */
 	rc = command_set(port, REG_CONTROL, 0);
 	if (rc)
-		log_error("vIOMMU: VIOMMU_COMMAND cannot clear Control at reset: %s; restart the "
-			  "machine",
-			  strerror(-rc));
+		log_error_once(
+			"vIOMMU: VIOMMU_COMMAND cannot clear Control at reset: %s; restart the "
+			"machine",
+			strerror(-rc));
 }
 
 static int port_state_save(struct viommu_port *port, struct amd_iommu_state *state)

@@ -34,8 +34,8 @@ static void dma_ioas_destroy(struct vfio_dma *dma, uint32_t ioas)
 	int ret = iommufd_destroy(host_of(dma)->ctx, ioas);
 
 	if (ret)
-		log_warning("vfio: I/O address space %u cannot be given back: %s", ioas,
-			    strerror(-ret));
+		log_warning_once("vfio: I/O address space %u cannot be given back: %s", ioas,
+				 strerror(-ret));
 }
 
 static int dma_map(struct vfio_dma *dma, uint32_t ioas, uint64_t iova, uint64_t gpa,
@@ -69,7 +69,7 @@ static void dma_detach(struct vfio_dma *dma, void *device)
 
 	(void)dma;
 	if (ret < 0)
-		log_warning("%s: cannot be detached: %s", dev->name, strerror(-ret));
+		log_warning_once("%s: cannot be detached: %s", dev->name, strerror(-ret));
 }
 
 static void dma_device_state(struct vfio_dma *dma, uint16_t devid, struct amd_device_state *state)

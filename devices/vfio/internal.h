@@ -159,7 +159,7 @@ struct vfio_device {
 	struct vfio_node node;
 	char name[32]; /* "vfio 0000:00:03.0" */
 	uint32_t dev_id;
-	bool can_reset;
+	bool can_reset, reset_said;
 	bool powered;			      /* in D0: its memory answers */
 	bool iommu, attached, following;      /* translated; has an IOAS; moves with its DTE */
 	const struct vfio_steering *steering; /* or is attached by somebody else */

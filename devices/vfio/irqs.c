@@ -175,8 +175,8 @@ void vfio_irqs_disable(struct vfio_irqs *irqs)
 		int ret = irqs_kernel_set(irqs, 0, 0, NULL);
 
 		if (ret)
-			log_warning("%s: cannot turn interrupts off: %s", irqs->name,
-				    strerror(-ret));
+			log_warning_once("%s: cannot turn interrupts off: %s", irqs->name,
+					 strerror(-ret));
 		irqs->allocated = 0;
 	}
 	for (unsigned i = 0; i < irqs->count; i++) {

@@ -72,9 +72,10 @@ static void device_reset(struct vfio_device *dev)
 	if (!dev->can_reset)
 		return;
 	ret = vfio_io_ctl(&dev->io, VFIO_DEVICE_RESET, NULL);
-	if (ret < 0)
+	if (ret < 0 && !dev->reset_said)
 		log_warning("%s: cannot be reset: %s; it keeps its state", dev->name,
 			    strerror(-ret));
+	dev->reset_said = dev->reset_said || ret < 0;
 }
 
 /* Machine reset. The PCI core has undecoded the BARs and reset MSI-X. */

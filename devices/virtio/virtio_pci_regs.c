@@ -368,8 +368,8 @@ static void notify_write(struct virtio_pci *vp, uint64_t offset)
 	if (index >= vp->config.queues || offset % VIRTIO_NOTIFY_STEP)
 		return;
 	if (write(vp->queue[index].kick_fd, &one, sizeof(one)) < 0)
-		log_error("%s: cannot pass on a notification through its eventfd: %s",
-			  vp->config.name, strerror(errno));
+		log_error_once("%s: cannot pass on a notification through its eventfd: %s",
+			       vp->config.name, strerror(errno));
 }
 
 static uint64_t bar_read(struct pci_function *fn, unsigned bar, uint64_t offset, unsigned width)

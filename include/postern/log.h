@@ -6,8 +6,9 @@
  * goes to standard error with the prefix "postern: error: " (or "warning: ", "" for info, "debug:
  * ").
  *
- * What a guest does must not fill a log: use log_guest() on every path that a guest can repeat. It
- * prints the first occurrence at each call site and counts the rest.
+ * What a guest does must not fill a log: on every path that a guest can repeat use log_guest() for
+ * what it did wrong and log_error_once() or log_warning_once() for what the host cannot do. They
+ * print the first occurrence at each call site and count the rest.
  *
  * All functions may be called from any thread. None allocates.
  */
@@ -16,6 +17,7 @@
 
 #include <stdatomic.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 
@@ -35,17 +37,28 @@ void log_message(enum log_level level, const char *format, ...)
  */
 void log_capture(char *buf, size_t size);
 
+/* Count a message that is not shown, as the same has been said before; how many there were. */
+void log_repeat(void);
+uint64_t log_repeats(void);
+
 #define log_error(...)	 log_message(LOG_LEVEL_ERROR, __VA_ARGS__)
 #define log_warning(...) log_message(LOG_LEVEL_WARNING, __VA_ARGS__)
 #define log_info(...)	 log_message(LOG_LEVEL_INFO, __VA_ARGS__)
 #define log_debug(...)	 log_message(LOG_LEVEL_DEBUG, __VA_ARGS__)
 
-/* What a guest did wrong: said once for each place in the source, at level info. */
-#define log_guest(...)                                                                             \
+/* Said once for each place in the source. */
+#define log_once(level, ...)                                                                       \
 	do {                                                                                       \
 		static atomic_flag said = ATOMIC_FLAG_INIT;                                        \
 		if (!atomic_flag_test_and_set_explicit(&said, memory_order_relaxed))               \
-			log_message(LOG_LEVEL_INFO, "guest: " __VA_ARGS__);                        \
+			log_message(level, __VA_ARGS__);                                           \
+		else                                                                               \
+			log_repeat();                                                              \
 	} while (0)
+
+#define log_error_once(...)   log_once(LOG_LEVEL_ERROR, __VA_ARGS__)
+#define log_warning_once(...) log_once(LOG_LEVEL_WARNING, __VA_ARGS__)
+/* What a guest did wrong, at level info. */
+#define log_guest(...) log_once(LOG_LEVEL_INFO, "guest: " __VA_ARGS__)
 
 #endif

@@ -93,6 +93,18 @@ Test(log, guest_is_said_once, .init = capture)
 	for (int i = 0; i < 100; i++)
 		log_guest("mistake %d", i);
 	cr_assert_str_eq(written(), "postern: guest: mistake 0\n");
+	cr_expect_eq(log_repeats(), 99);
 	log_guest("another");
 	cr_assert_str_eq(written(), "postern: guest: another\n");
+}
+
+Test(log, what_a_guest_can_repeat_is_said_once, .init = capture)
+{
+	for (int i = 0; i < 10; i++) {
+		log_error_once("host error %d", i);
+		log_warning_once("host warning %d", i);
+	}
+	cr_assert_str_eq(written(),
+			 "postern: error: host error 0\npostern: warning: host warning 0\n");
+	cr_expect_eq(log_repeats(), 18);
 }

@@ -4,7 +4,9 @@
  * guest is these tests, which write registers, the trapped device table and memory.
  */
 #include <pthread.h>
+#include <unistd.h>
 
+#include "postern/log.h"
 #include "viommu_hw_unit.h"
 
 /* ---- registers ---- */
@@ -307,6 +309,34 @@ Test(viommu_hw, a_host_that_refuses_leaves_no_dma, .init = set_up, .fini = tear_
 	/* The entry is written again. */
 	dte_nested(GCR3_B);
 	cr_expect_eq(reach(IOVA), PAGE + 0x1000);
+}
+
+/* The guest can write its entry as often as it likes; the log is the host's. */
+Test(viommu_hw, a_host_that_refuses_all_says_so_once, .init = set_up, .fini = tear_down)
+{
+	char text[4096];
+	int fds[2], saved = dup(STDERR_FILENO);
+	unsigned lines = 0;
+	ssize_t n;
+
+	start();
+	dte_nested(GCR3);
+	cr_assert_eq(pipe(fds), 0);
+	dup2(fds[1], STDERR_FILENO);
+	for (unsigned i = 0; i < 40; i++) {
+		device.refuse = 2;
+		dte_nested(GCR3_B);
+	}
+	dup2(saved, STDERR_FILENO);
+	close(fds[1]);
+	n = read(fds[0], text, sizeof(text));
+	for (ssize_t i = 0; i < n; i++)
+		lines += text[i] == '\n';
+	cr_expect_eq(lines, 1, "%u", lines);
+	cr_expect_geq(stats().failures, 40);
+	cr_expect_geq(log_repeats(), 39);
+	close(fds[0]);
+	close(saved);
 }
 
 /* What a guest leaves behind: entries in force, rings that run, an overflow. */
