@@ -71,6 +71,7 @@ static void reset_devices(struct machine *m)
 	for (unsigned i = 0; i < m->config->segments; i++)
 		pci_root_reset(m->segment[i].root);
 	ioapic_reset(m->ioapic);
+	acpi_regs_reset(m->acpi_regs);
 	if (m->uart)
 		uart_reset(m->uart);
 }

@@ -92,6 +92,12 @@ void acpi_regs_power_button(struct acpi_regs *regs)
 	regs->config.irq(regs->config.opaque);
 }
 
+void acpi_regs_reset(struct acpi_regs *regs)
+{
+	atomic_store(&regs->sleep_type, 0);
+	atomic_store(&regs->status, 0);
+}
+
 int acpi_regs_new(const struct acpi_regs_config *config, struct acpi_regs **out)
 {
 	struct acpi_regs *regs = calloc(1, sizeof(*regs));

@@ -95,6 +95,8 @@ struct acpi_regs_config {
 
 int acpi_regs_new(const struct acpi_regs_config *config, struct acpi_regs **regs);
 void acpi_regs_free(struct acpi_regs *regs);
+/* Machine reset. */
+void acpi_regs_reset(struct acpi_regs *regs);
 /* Any thread. */
 void acpi_regs_power_button(struct acpi_regs *regs);
 

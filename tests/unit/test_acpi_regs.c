@@ -105,6 +105,17 @@ Test(acpi_regs, reset_register)
 	cr_assert_eq(offs, 0);
 }
 
+/* The next guest has not slept. */
+Test(acpi_regs, a_machine_reset_clears_them)
+{
+	out(0, 1, 3u << 2 | 1u << 5);
+	cr_assert_eq(in(0, 2), 0x80 << 8 | 3 << 2);
+	acpi_regs_reset(regs);
+	cr_expect_eq(in(0, 2), 0);
+	cr_expect_eq(offs, 0);
+	cr_expect_eq(resets, 0);
+}
+
 Test(acpi_regs, power_button)
 {
 	acpi_regs_power_button(regs);
