@@ -137,7 +137,15 @@ static void domain_sync(struct vfio_follow *follow, struct vfio_domain *d, uint6
 		domain_fail(follow, d, ret);
 }
 
-/* Where F belongs now. With the lock held. */
+/* All of D, once in a round: devices share it. A new mirror is empty, and of no round. */
+static void domain_sync_whole(struct vfio_follow *follow, struct vfio_domain *d)
+{
+	if (d->round != follow->round)
+		domain_sync(follow, d, 0, UINT64_MAX);
+	d->round = follow->round;
+}
+
+/* Where F belongs now. With the lock held, in a round of the caller's. */
 static void follower_update(struct vfio_follow *follow, struct vfio_follower *f)
 {
 	struct vfio_domain *old = f->domain;
@@ -155,8 +163,7 @@ static void follower_update(struct vfio_follow *follow, struct vfio_follower *f)
 			follow->dma->counters.failures++;
 			follower_attach(follow, f, follow->blocked);
 		} else {
-			/* INVALIDATE_ALL arrives as this; and a new mirror is empty. */
-			domain_sync(follow, f->domain, 0, UINT64_MAX);
+			domain_sync_whole(follow, f->domain);
 			if (!f->domain->failed)
 				follower_attach(follow, f, f->domain->shadow.ioas);
 			else /* the mirror was new, and the device still in its old place */
@@ -173,6 +180,7 @@ int vfio_follow_add(struct vfio_follow *follow, struct vfio_follower *f)
 	pthread_mutex_lock(&follow->lock);
 	f->next = follow->followers;
 	follow->followers = f;
+	follow->round++;
 	follower_update(follow, f);
 	if (!f->attached) {
 		follow->followers = f->next;
@@ -206,10 +214,20 @@ void vfio_follow_remove(struct vfio_follow *follow, struct vfio_follower *f)
 void vfio_follow_device_changed(struct vfio_follow *follow, uint16_t devid)
 {
 	pthread_mutex_lock(&follow->lock);
+	follow->round++;
 	for (struct vfio_follower *f = follow->followers; f; f = f->next) {
 		if (f->devid == devid)
 			follower_update(follow, f);
 	}
+	pthread_mutex_unlock(&follow->lock);
+}
+
+void vfio_follow_all_changed(struct vfio_follow *follow)
+{
+	pthread_mutex_lock(&follow->lock);
+	follow->round++;
+	for (struct vfio_follower *f = follow->followers; f; f = f->next)
+		follower_update(follow, f);
 	pthread_mutex_unlock(&follow->lock);
 }
 

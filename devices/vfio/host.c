@@ -109,6 +109,11 @@ static void host_pages_changed(struct amd_iommu_listener *l, uint16_t domain, ui
 				  iova, last);
 }
 
+static void host_all_changed(struct amd_iommu_listener *l)
+{
+	vfio_follow_all_changed(&container_of(l, struct vfio_host, listener)->follow);
+}
+
 /* Messages are resolved anew by the sink. */
 static void host_interrupts_changed(struct amd_iommu_listener *l, uint16_t devid, bool all)
 {
@@ -128,6 +133,7 @@ int vfio_host_new(struct iommufd *ctx, const struct guest_memory *memory, struct
 	h->dma.memory = memory;
 	h->listener.device_changed = host_device_changed;
 	h->listener.pages_changed = host_pages_changed;
+	h->listener.all_changed = host_all_changed;
 	h->listener.interrupts_changed = host_interrupts_changed;
 	vfio_follow_init(&h->follow, &h->dma);
 	*host = h;

@@ -113,7 +113,8 @@ int vfio_shadow_sync(struct vfio_shadow *shadow, uint64_t iova, uint64_t last);
 struct vfio_domain {
 	struct vfio_shadow shadow;
 	unsigned users;
-	bool failed; /* serves nobody: its devices are blocked until their DTEs change */
+	bool failed;	/* serves nobody: its devices are blocked until their DTEs change */
+	uint64_t round; /* of FOLLOW, in which its tables were last read whole */
 	struct vfio_domain *next;
 };
 
@@ -131,6 +132,7 @@ struct vfio_follow {
 	struct vfio_dma *dma;
 	uint32_t base, blocked; /* IOAS of all RAM, and of nothing */
 	unsigned limit;		/* chunks a domain */
+	uint64_t round;		/* of changes, in each of which a domain is read whole once */
 	struct vfio_domain *domains;
 	struct vfio_follower *followers;
 	/*
@@ -147,6 +149,8 @@ int vfio_follow_add(struct vfio_follow *follow, struct vfio_follower *f);
 /* Leaves the device detached. */
 void vfio_follow_remove(struct vfio_follow *follow, struct vfio_follower *f);
 void vfio_follow_device_changed(struct vfio_follow *follow, uint16_t devid);
+/* Every DTE and page may have changed. */
+void vfio_follow_all_changed(struct vfio_follow *follow);
 void vfio_follow_pages_changed(struct vfio_follow *follow, uint16_t domain, uint64_t iova,
 			       uint64_t last);
 

@@ -206,7 +206,7 @@ void amd_watched_domains_changed(struct amd_iommu_engine *e)
 		if (*word & bit)
 			continue;
 		*word |= bit;
-		amd_listeners_pages_changed(e, state.domain, 0, ~UINT64_C(0));
+		amd_listeners_domain_changed(e, state.domain);
 	}
 }
 

@@ -208,6 +208,24 @@ void amd_listeners_pages_changed(struct amd_iommu_engine *e, uint16_t domain, ui
 			l->pages_changed(l, domain, iova, last);
 }
 
+/* Those with all_changed() have been told all of it. */
+void amd_listeners_domain_changed(struct amd_iommu_engine *e, uint16_t domain)
+{
+	for (struct amd_iommu_listener *l = e->listeners; l; l = l->next)
+		if (l->pages_changed && !l->all_changed)
+			l->pages_changed(l, domain, 0, ~UINT64_C(0));
+}
+
+static void listeners_all_changed(struct amd_iommu_engine *e)
+{
+	for (struct amd_iommu_listener *l = e->listeners; l; l = l->next) {
+		if (l->all_changed)
+			l->all_changed(l);
+		for (unsigned i = 0; !l->all_changed && l->device_changed && i < e->watches; i++)
+			l->device_changed(l, e->watch[i].devid);
+	}
+}
+
 void amd_listeners_interrupts_changed(struct amd_iommu_engine *e, uint16_t devid, bool all)
 {
 	for (struct amd_iommu_listener *l = e->listeners; l; l = l->next)
@@ -220,8 +238,7 @@ void amd_engine_invalidate_all(struct amd_iommu_engine *e)
 	for (unsigned i = 0; i < ARRAY_SIZE(e->reported); i++)
 		atomic_store_explicit(&e->reported[i], 0, memory_order_relaxed);
 	amd_spaces_drop_all(e);
-	for (unsigned i = 0; i < e->watches; i++)
-		amd_listeners_device_changed(e, e->watch[i].devid);
+	listeners_all_changed(e);
 	amd_listeners_interrupts_changed(e, 0, true);
 }
 

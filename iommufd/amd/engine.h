@@ -101,6 +101,12 @@ struct amd_iommu_listener {
 			      uint64_t last);
 	/* Interrupt remapping of DEVID may have changed; ALL: of every device. */
 	void (*interrupts_changed)(struct amd_iommu_listener *l, uint16_t devid, bool all);
+	/*
+	 * In place of device_changed() and pages_changed() where a change concerns every device
+	 * (amd_iommu_engine_watch()), for whoever would look at what devices share once for each.
+	 * May be NULL.
+	 */
+	void (*all_changed)(struct amd_iommu_listener *l);
 	struct amd_iommu_listener *next; /* private */
 };
 

@@ -182,6 +182,7 @@ void amd_engine_unlock(struct amd_iommu_engine *e);
 void amd_interrupt_flush(struct amd_iommu_engine *e);
 void amd_listeners_pages_changed(struct amd_iommu_engine *e, uint16_t domain, uint64_t iova,
 				 uint64_t last);
+void amd_listeners_domain_changed(struct amd_iommu_engine *e, uint16_t domain);
 void amd_listeners_device_changed(struct amd_iommu_engine *e, uint16_t devid);
 void amd_listeners_interrupts_changed(struct amd_iommu_engine *e, uint16_t devid, bool all);
 /* Every translation and route may be another one now: drop what is cached, tell everybody. */

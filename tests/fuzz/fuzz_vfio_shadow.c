@@ -39,14 +39,17 @@ static void follow_pages(struct amd_iommu_listener *l, uint16_t domain, uint64_t
 	vfio_follow_pages_changed(&follow, domain, iova, last);
 }
 
-static void follow_interrupts(struct amd_iommu_listener *l, uint16_t devid, bool all)
+static void follow_all(struct amd_iommu_listener *l)
 {
 	(void)l;
-	(void)devid;
-	(void)all;
+	vfio_follow_all_changed(&follow);
 }
 
-static struct amd_iommu_listener listener = {follow_device, follow_pages, follow_interrupts, NULL};
+static struct amd_iommu_listener listener = {
+	.device_changed = follow_device,
+	.pages_changed = follow_pages,
+	.all_changed = follow_all,
+};
 
 static void start(unsigned features)
 {

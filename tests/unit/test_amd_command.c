@@ -252,6 +252,14 @@ Test(amd_command, invalidate_pages_ranges)
 }
 
 /* Case 57 and reference 5.2: who is told what. */
+static unsigned alls;
+
+static void count_all(struct amd_iommu_listener *l)
+{
+	(void)l;
+	alls++;
+}
+
 Test(amd_command, listeners)
 {
 	const uint64_t root = TABLES;
@@ -283,6 +291,17 @@ Test(amd_command, listeners)
 	cr_assert_eq(u.pages, 1, "the domain they share, once");
 	cr_assert_eq(u.domain, 0x66);
 	cr_assert(u.iova == 0 && u.last == ~0ull);
+
+	/* One that looks at all of it at once is told once, and of single changes as before. */
+	u.devices = u.pages = 0;
+	u.listener.all_changed = count_all;
+	cmd(&u, OP(8), 0);
+	cr_assert_eq(alls, 1);
+	cr_assert_eq(u.devices + u.pages, 0);
+	cr_assert_eq(u.interrupts_all, 2);
+	inv_devtab(&u, 0x11);
+	cr_assert_eq(u.devices, 1);
+	cr_assert_eq(alls, 1);
 	unit_free(&u);
 }
 

@@ -302,6 +302,34 @@ Test(vfio_shadow, device_table_invalidation_reads_the_tables_anew)
 	expect(ioas, 0x10000, 0x200000, RW);
 }
 
+/* INVALIDATE_IOMMU_ALL: what devices share is read once, however many they are. */
+Test(vfio_shadow, all_of_it_is_read_once_a_domain)
+{
+	uint32_t shared, own;
+	uint64_t before;
+
+	leaf(0x10000, 0x100000, PAGE, RW);
+	shared = move(0, v1(9, 0x5000));
+	cr_assert_eq(move(1, v1(9, 0x5000)), shared);
+	own = move(2, v1(10, 0x9000));
+	table[0].gpa = 0x200000;
+	before = dma.counters.syncs;
+	vfio_follow_all_changed(&follow);
+	cr_expect_eq(dma.counters.syncs - before, 2, "%llu",
+		     (unsigned long long)(dma.counters.syncs - before));
+	expect(shared, 0x10000, 0x200000, RW);
+	expect(own, 0x10000, 0x200000, RW);
+	/* And so each time, with devices that move meanwhile. */
+	table[0].gpa = 0x300000;
+	device_state[1] = v1(10, 0x9000);
+	before = dma.counters.syncs;
+	vfio_follow_all_changed(&follow);
+	cr_expect_eq(dma.counters.syncs - before, 2);
+	cr_expect_eq(device_ioas[1], own);
+	expect(shared, 0x10000, 0x300000, RW);
+	expect(own, 0x10000, 0x300000, RW);
+}
+
 Test(vfio_shadow, out_of_memory_blocks)
 {
 	uint32_t ioas;

@@ -14,7 +14,7 @@
 #define RW	 (DMA_READ | DMA_WRITE)
 #define MAPPINGS 4096u
 #define SPACES	 16u
-#define DEVICES	 2u
+#define DEVICES	 3u
 #define RAM_LOW	 (64 * MIB)
 #define RAM_HIGH (4 * GIB)
 #define BASE	 1u
