@@ -300,7 +300,11 @@ struct iommu_vdevice_alloc {
 };
 IOMMUFD_LAYOUT(iommu_vdevice_alloc, 24, virt_id, 24);
 
-enum { IOMMU_VEVENTQ_TYPE_DEFAULT = 0 };
+/*
+ * AMD's is not public yet: the type has the number of its vIOMMU's, as those that are public have.
+ * Its events are entries of an event log, with the guest's ids (struct iommu_vevent_amd).
+ */
+enum { IOMMU_VEVENTQ_TYPE_DEFAULT = 0, IOMMU_VEVENTQ_TYPE_AMD = 3 };
 
 struct iommu_veventq_alloc {
 	uint32_t size;
@@ -315,6 +319,11 @@ struct iommu_veventq_alloc {
 IOMMUFD_LAYOUT(iommu_veventq_alloc, 32, out_veventq_fd, 28);
 
 enum { IOMMU_VEVENTQ_FLAG_LOST_EVENTS = 1 };
+
+struct iommu_vevent_amd {
+	uint64_t entry[2];
+};
+_Static_assert(sizeof(struct iommu_vevent_amd) == 16, "layout of iommu_vevent_amd");
 
 /* In front of each event that is read from a vEVENTQ; alone where the last events were lost. */
 struct iommufd_vevent_header {

@@ -121,6 +121,7 @@ static const struct property net_properties[] = {{"tap", PROPERTY_TEXT, NULL, "t
 						 {0}};
 static const struct property vfio_properties[] = {{"device", PROPERTY_TEXT, NULL, "path"},
 						  {"iommu", PROPERTY_FLAG, NULL, "iommu"},
+						  {"irq", PROPERTY_TEXT, NULL, "irq"},
 						  {"segment", PROPERTY_NUMBER, NULL, "segment"},
 						  {0}};
 static const struct property pci_properties[] = {

@@ -28,7 +28,8 @@ struct vfio_devices {
 	/* By segment: each has a vIOMMU of its own to follow. Guest RAM is that of the first. */
 	struct vfio_host *host[MACHINE_SEGMENTS_MAX];
 	struct assigned *first;
-	bool borrowed; /* their iommufd is the vIOMMU's */
+	bool borrowed;		/* their iommufd is the vIOMMU's */
+	uint64_t loop_messages; /* of devices that are gone */
 };
 
 static const struct device_class vfio_class;
@@ -139,6 +140,7 @@ static int device_create(struct machine *m, struct vfio_devices *devices,
 		.path = want->path,
 		.fd = want->fd,
 		.iommu = want->iommu,
+		.irq_loop = want->irq_loop,
 		.loop = m->loop,
 		.window = &m->window,
 		.root = m->segment[want->segment].root,
@@ -294,6 +296,7 @@ static void vfio_release(struct machine *m, struct machine_device *dev)
 	while (*at != assigned)
 		at = &(*at)->next;
 	*at = assigned->next;
+	devices->loop_messages += vfio_device_loop_messages(assigned->device);
 	machine_pause_vcpus(m);
 	vfio_device_free(assigned->device);
 	machine_resume_vcpus(m);
@@ -306,9 +309,13 @@ static void vfio_stats(struct machine *m, struct metrics *out)
 {
 	const struct vfio_devices *devices = m->private[VFIO_ORDER];
 	struct vfio_host_stats s = {0};
+	uint64_t loop_messages;
 
 	if (!devices)
 		return;
+	loop_messages = devices->loop_messages;
+	for (const struct assigned *a = devices->first; a; a = a->next)
+		loop_messages += vfio_device_loop_messages(a->device);
 	for (unsigned i = 0; i < m->config->segments; i++) {
 		struct vfio_host_stats one;
 
@@ -328,6 +335,7 @@ static void vfio_stats(struct machine *m, struct metrics *out)
 	metric_counter(out, "vfio.unmaps", NULL, s.unmaps);
 	metric_gauge(out, "vfio.bytes_mapped", NULL, s.bytes_mapped);
 	metric_counter(out, "vfio.failures", NULL, s.failures);
+	metric_counter(out, "vfio.loop_messages", NULL, loop_messages);
 }
 
 static const struct device_class vfio_class = {

@@ -52,7 +52,8 @@ bool machine_finish(struct machine *m, enum machine_end end)
 
 	while (!atomic_compare_exchange_strong(&m->end, &found, (int)end)) {
 		/* A reset that is under way can still end the machine in place of restarting it. */
-		if (found != MACHINE_RUNNING && !(found == MACHINE_RESET && end == MACHINE_QUIT))
+		if (found != MACHINE_RUNNING &&
+		    !(found == MACHINE_RESET && (end == MACHINE_QUIT || end == MACHINE_FAILED)))
 			return false;
 	}
 	if (found == MACHINE_RUNNING)

@@ -86,7 +86,7 @@ struct vfio_config {
 	int fd;
 	char *soft; /* the name of one that lives here; then neither path nor fd */
 	char *id;
-	bool iommu;
+	bool iommu, irq_loop;
 	unsigned segment;
 };
 
@@ -419,8 +419,8 @@ static inline bool machine_ending(const struct machine *m)
 	return end != MACHINE_RUNNING && end != MACHINE_RESET;
 }
 /*
- * Ask for END; the first wins, save that MACHINE_QUIT wins over a reset. Whether END is what will
- * come. Any thread, signal handlers included.
+ * Ask for END; the first wins, save that MACHINE_QUIT and MACHINE_FAILED win over a reset. Whether
+ * END is what will come. Any thread, signal handlers included.
  */
 bool machine_finish(struct machine *m, enum machine_end end);
 /* A class's drain() has finished. Loop thread. */

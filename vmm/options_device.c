@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "vmm/machine.h"
 #include "vmm/options.h"
@@ -127,6 +128,16 @@ static int vfio_iommu(void *target, const char *value)
 	return parse_switch(value, &((struct vfio_config *)target)->iommu);
 }
 
+static int vfio_irq(void *target, const char *value)
+{
+	bool loop = strcmp(value, "loop") == 0;
+
+	if (!loop && strcmp(value, "direct") != 0)
+		return -EINVAL;
+	((struct vfio_config *)target)->irq_loop = loop;
+	return 0;
+}
+
 static int vfio_id(void *target, const char *value)
 {
 	return take_id(&((struct vfio_config *)target)->id, value);
@@ -134,13 +145,10 @@ static int vfio_id(void *target, const char *value)
 
 int config_parse_vfio(struct vfio_config *vfio, const char *text)
 {
-	static const struct option_key keys[] = {{"path", vfio_path},
-						 {"fd", vfio_fd},
-						 {"iommu", vfio_iommu},
-						 {"id", vfio_id},
-						 {"segment", vfio_segment},
-						 {"soft", vfio_soft},
-						 {0}};
+	static const struct option_key keys[] = {{"path", vfio_path},	{"fd", vfio_fd},
+						 {"iommu", vfio_iommu}, {"irq", vfio_irq},
+						 {"id", vfio_id},	{"segment", vfio_segment},
+						 {"soft", vfio_soft},	{0}};
 	int rc;
 
 	*vfio = (struct vfio_config){.fd = -1};

@@ -308,7 +308,7 @@ const struct option_def run_options[] = {
 	 "A virtio block device; may be repeated", config_add_disk},
 	{"net", "tap=NAME|fd=N[:...][,mac=MAC][,mtu=N][,queues=N][,iommu=on][,id=NAME][,segment=N]",
 	 "A virtio network device on a tap interface; may be repeated", config_add_net},
-	{"vfio", "DEVICE|fd=N|soft=NAME[,iommu=on][,id=NAME][,segment=N]",
+	{"vfio", "DEVICE|fd=N|soft=NAME[,iommu=on][,irq=direct|loop][,id=NAME][,segment=N]",
 	 "Assign a PCI device: BDF, sysfs directory or /dev/vfio/devices/vfioN; or "
 	 "one that lives here (with --iommufd soft); may be repeated",
 	 config_add_vfio},

@@ -85,11 +85,12 @@ static void bar_notify(struct pci_bar *bar, bool mapped)
 		bar->fn->ops->bar_mapped(bar->fn, bar_index(bar), bar->base, mapped);
 }
 
-static void bar_unmap(struct pci_bar *bar)
+static void bar_unmap(struct pci_bar *bar, bool tell)
 {
 	struct pci_root *root = bar->fn->root;
 
-	bar_notify(bar, false);
+	if (tell)
+		bar_notify(bar, false);
 	bus_remove(bar_bus(bar), bar->base);
 	bar->mapped = false;
 	if (root->refused) {
@@ -132,7 +133,7 @@ void pci_root_decode(struct pci_function *fn)
 		struct pci_bar *bar = &fn->bar[i];
 
 		if (bar->mapped && (!bar_enabled(bar) || bar->base != bar_address(bar)))
-			bar_unmap(bar);
+			bar_unmap(bar, true);
 	}
 	for (unsigned i = 0; i < PCI_BARS; i++) {
 		struct pci_bar *bar = &fn->bar[i];
@@ -143,17 +144,14 @@ void pci_root_decode(struct pci_function *fn)
 	pthread_mutex_unlock(&root->decode_lock);
 }
 
-void pci_root_undecode(struct pci_function *fn)
+void pci_root_undecode(struct pci_function *fn, bool tell)
 {
 	struct pci_root *root = fn->root;
 
 	pthread_mutex_lock(&root->decode_lock);
 	for (unsigned i = 0; i < PCI_BARS; i++) {
-		struct pci_bar *bar = &fn->bar[i];
-
-		if (bar->mapped)
-			bus_remove(bar_bus(bar), bar->base);
-		bar->mapped = false;
+		if (fn->bar[i].mapped)
+			bar_unmap(&fn->bar[i], tell);
 	}
 	pthread_mutex_unlock(&root->decode_lock);
 }

@@ -52,7 +52,7 @@ void pci_function_init(struct pci_function *fn, const char *name,
 void pci_function_fini(struct pci_function *fn)
 {
 	if (fn->root)
-		pci_root_remove(fn);
+		pci_root_forget(fn);
 	free(fn->msix.entry);
 	free(fn->msix.pending);
 	fn->msix.entry = NULL;

@@ -107,7 +107,9 @@ static inline struct pci_function *pci_root_function(struct pci_root *root, unsi
  * the decode lock held too.
  */
 void pci_root_decode(struct pci_function *fn);
-/* Take all BARs off the bus without a word to bar_mapped(). */
-void pci_root_undecode(struct pci_function *fn);
+/* Take all BARs off the bus; fn->lock held. TELL: bar_mapped() hears of it. */
+void pci_root_undecode(struct pci_function *fn, bool tell);
+/* pci_root_remove() without a word to FN's handlers. */
+void pci_root_forget(struct pci_function *fn);
 
 #endif

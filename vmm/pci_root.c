@@ -217,15 +217,27 @@ int pci_root_add(struct pci_root *root, struct pci_function *fn, uint8_t devfn)
 	return rc;
 }
 
-void pci_root_remove(struct pci_function *fn)
+static void take_off(struct pci_function *fn, bool tell)
 {
 	struct pci_root *root = fn->root;
 
-	pci_root_undecode(fn);
+	pthread_mutex_lock(&fn->lock);
+	pci_root_undecode(fn, tell);
+	pthread_mutex_unlock(&fn->lock);
 	pthread_mutex_lock(&root->add_lock);
 	atomic_store(&root->function[fn->devfn], NULL);
 	fn->root = NULL;
 	pthread_mutex_unlock(&root->add_lock);
+}
+
+void pci_root_remove(struct pci_function *fn)
+{
+	take_off(fn, true);
+}
+
+void pci_root_forget(struct pci_function *fn)
+{
+	take_off(fn, false);
 }
 
 int pci_root_free_slot(const struct pci_root *root, unsigned first)
@@ -344,7 +356,7 @@ void pci_root_free(struct pci_root *root)
 		struct pci_function *fn = pci_root_function(root, 0, i);
 
 		if (fn)
-			pci_root_remove(fn);
+			pci_root_forget(fn);
 	}
 	pci_function_fini(&root->host_bridge);
 	ports_remove(root);

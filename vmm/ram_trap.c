@@ -132,6 +132,11 @@ void ram_trap_apply(struct machine *m)
 	place = (struct guest_trap){.gpa = t->wanted_gpa, .size = t->wanted_size};
 	atomic_store(&t->pending, false);
 	pthread_mutex_unlock(&m->pause_lock);
+	if (from == to && (!to || (place.gpa == t->gpa && place.size == t->size))) {
+		if (to)
+			to->armed(to, 0);
+		return;
+	}
 	if (from)
 		bus_remove(&m->mmio, t->gpa);
 	t->active = NULL;

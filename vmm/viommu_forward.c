@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices/amd_iommu/amd_viommu.h"
 #include "iommufd/uapi.h"
 #include "vmm/machine.h"
 #include "vmm/metrics.h"
@@ -18,8 +19,13 @@ enum { FORWARD_ORDER = 5 };
 
 #define REG_CONTROL 0x18
 
+/* Events that may wait for the loop. */
+#define EVENTS 256u
+
 struct forward {
 	uint32_t ioas, hwpt, viommu;
+	struct viommu_events *events; /* NULL: the kernel reports none */
+	struct amd_iommu_engine *engine;
 };
 
 struct forwards {
@@ -77,11 +83,45 @@ static int allocate(struct machine *m, unsigned segment, struct forward *f)
 	return rc ? refuse(segment, "VIOMMU_COMMAND", rc) : 0;
 }
 
+/* What the kernel has to say to the guest stands in the log that the guest reads. */
+static void event(void *opaque, const void *data)
+{
+	const struct forward *f = opaque;
+	struct iommu_vevent_amd entry;
+
+	memcpy(&entry, data, sizeof(entry));
+	if (amd_iommu_engine_report(f->engine, entry.entry))
+		log_guest("vIOMMU: the kernel reported an event without a code");
+}
+
+static void watch_events(struct machine *m, unsigned segment, struct forward *f)
+{
+	const struct viommu_events_config config = {
+		.loop = m->loop,
+		.ctx = m->iommufd_kernel,
+		.viommu = f->viommu,
+		.type = IOMMU_VEVENTQ_TYPE_AMD,
+		.depth = EVENTS,
+		.length = sizeof(struct iommu_vevent_amd),
+		.event = event,
+		.opaque = f,
+	};
+	int rc;
+
+	f->engine = m->segment[segment].engine;
+	rc = viommu_events_new(&config, &f->events);
+	if (rc)
+		log_info("--viommu amd,accel=forward,segment=%u: VEVENTQ_ALLOC of the kernel: %s; "
+			 "the guest goes without what the kernel could report",
+			 segment, strerror(-rc));
+}
+
 /* An id of 0 was never allocated. */
 static void forward_free(struct machine *m, unsigned segment, struct forward *f)
 {
 	if (m->segment[segment].iommufd_soft)
 		iommufd_viommu_command_forward(m->segment[segment].iommufd_soft, NULL, 0);
+	viommu_events_free(f->events);
 	if (f->viommu)
 		iommufd_destroy(m->iommufd_kernel, f->viommu);
 	if (f->hwpt)
@@ -120,9 +160,11 @@ static int forward_create(struct machine *m)
 		if (!wanted(m, i))
 			continue;
 		rc = allocate(m, i, &forwards->of[i]);
-		if (!rc)
-			iommufd_viommu_command_forward(m->segment[i].iommufd_soft,
-						       m->iommufd_kernel, forwards->of[i].viommu);
+		if (rc)
+			break;
+		watch_events(m, i, &forwards->of[i]);
+		iommufd_viommu_command_forward(m->segment[i].iommufd_soft, m->iommufd_kernel,
+					       forwards->of[i].viommu);
 	}
 	if (rc)
 		forward_destroy(m);
@@ -148,17 +190,28 @@ static void forward_reset(struct machine *m)
 
 static void forward_stats(struct machine *m, struct metrics *out)
 {
+	const struct forwards *forwards = m->private[FORWARD_ORDER];
+	struct viommu_events_stats events = {0};
 	uint64_t set, get, refused = 0;
 
-	if (!m->private[FORWARD_ORDER])
+	if (!forwards)
 		return;
 	for (unsigned i = 0; i < m->config->segments; i++) {
 		if (wanted(m, i))
 			refused += iommufd_viommu_command_refused(m->segment[i].iommufd_soft);
+		if (forwards->of[i].events) {
+			struct viommu_events_stats one;
+
+			viommu_events_stats(forwards->of[i].events, &one);
+			events.events += one.events;
+			events.lost += one.lost;
+		}
 	}
 	iommufd_viommu_command_count(m->iommufd_kernel, &set, &get);
 	metric_counter(out, "viommu.kernel_command_set", NULL, set);
 	metric_counter(out, "viommu.kernel_command_refused", NULL, refused);
+	metric_counter(out, "viommu.kernel_events", NULL, events.events);
+	metric_counter(out, "viommu.kernel_events_lost", NULL, events.lost);
 }
 
 static const struct device_class forward_class = {

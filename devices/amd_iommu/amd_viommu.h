@@ -16,6 +16,7 @@
 #include "iommufd/amd/engine.h"
 #include "iommufd/iommufd.h"
 #include "postern/bus.h"
+#include "postern/event_loop.h"
 #include "postern/guest_window.h"
 #include "postern/pci.h"
 
@@ -132,6 +133,35 @@ struct viommu_hw_stats {
 	uint64_t dte_writes, attaches, nested, failures;
 };
 void viommu_hw_stats(const struct viommu_port *port, struct viommu_hw_stats *stats);
+
+/*
+ * A vEVENTQ: what the host's IOMMU reports of one vIOMMU, read by an event loop.
+ *
+ * All but _new() and _free() runs on the loop's thread. Each turn of the loop takes as much as one
+ * read gives, so that a flood of events leaves time for the rest.
+ */
+struct viommu_events_config {
+	struct event_loop *loop;
+	struct iommufd *ctx;
+	uint32_t viommu, type;
+	unsigned depth; /* events that wait; more are lost */
+	size_t length;	/* of each event's data */
+	void (*event)(void *opaque, const void *data);
+	void *opaque;
+};
+#define VIOMMU_EVENT_LENGTH_MAX 64
+
+struct viommu_events;
+
+/* LOOP and CTX outlive it. Errors of iommufd_veventq_alloc(); -EINVAL: LENGTH. */
+int viommu_events_new(const struct viommu_events_config *config, struct viommu_events **events);
+/* Before the vIOMMU goes; the loop does not run, or this is its thread. */
+void viommu_events_free(struct viommu_events *events);
+
+struct viommu_events_stats {
+	uint64_t events, lost;
+};
+void viommu_events_stats(const struct viommu_events *events, struct viommu_events_stats *stats);
 
 struct amd_viommu;
 

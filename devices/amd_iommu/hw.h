@@ -50,6 +50,8 @@ static inline struct hw_port *to_hw(const struct viommu_port *port)
 void hw_devtab_init(struct hw_port *hw);
 /* The guest wrote the device table base. LOCK not held. */
 int hw_devtab_set(struct hw_port *hw, uint64_t value);
+/* The guest turned the unit on or off, which Control says already. LOCK not held. */
+int hw_devtab_switch(struct hw_port *hw, bool on);
 /* No table, no trap. LOCK not held. */
 void hw_devtab_reset(struct hw_port *hw);
 /* Every device to where its entry, or IommuEn, wants it. LOCK held. */

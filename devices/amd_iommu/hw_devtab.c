@@ -224,25 +224,57 @@ void hw_devtab_init(struct hw_port *hw)
 	hw->trap.armed = trap_armed;
 }
 
-int hw_devtab_set(struct hw_port *hw, uint64_t value)
+/*
+ * While the unit is on: with the unit off the table is RAM as any other, and the guest may have
+ * given it to something else.
+ */
+static int arm(struct hw_port *hw)
 {
 	struct guest_trap *trap = &hw->trap;
 	int rc;
 
 	pthread_mutex_lock(&hw->lock);
-	hw->devtab = value & DEVTAB_BASE;
-	hw->devtab_size = (FIELD_GET(DEVTAB_SIZE, value) + 1) * GUEST_PAGE_SIZE;
-	hw->trapped = false;
 	trap->gpa = hw->devtab;
 	trap->size = hw->devtab_size < BUS_SIZE ? hw->devtab_size : BUS_SIZE;
-	/* Until the trap is there nothing is known of the new table's entries. */
-	hw_devtab_follow(hw);
 	pthread_mutex_unlock(&hw->lock);
 	rc = guest_window_trap(hw->window, trap);
-	if (rc != -EINVAL)
-		return rc;
-	/* There is no RAM: the unit finds no entry. */
+	if (!rc)
+		return 0;
+	/* Where there is no RAM the unit finds no entry. */
 	trap_armed(trap, rc);
+	return rc == -EINVAL ? guest_window_trap(hw->window, NULL) : rc;
+}
+
+int hw_devtab_set(struct hw_port *hw, uint64_t value)
+{
+	const uint64_t base = value & DEVTAB_BASE;
+	const uint64_t size = (FIELD_GET(DEVTAB_SIZE, value) + 1) * GUEST_PAGE_SIZE;
+	bool on, same_place;
+
+	pthread_mutex_lock(&hw->lock);
+	on = hw->control & CONTROL_IOMMU_EN;
+	same_place = hw->trapped && base == hw->devtab && size == hw->devtab_size;
+	hw->devtab = base;
+	hw->devtab_size = size;
+	if (on && !same_place) {
+		hw->trapped = false;
+		/* Until the trap is there nothing is known of the new table's entries. */
+		hw_devtab_follow(hw);
+	}
+	pthread_mutex_unlock(&hw->lock);
+	return on && !same_place ? arm(hw) : 0;
+}
+
+int hw_devtab_switch(struct hw_port *hw, bool on)
+{
+	/* Devices go on as they were until the trap is there, and then to what their entries say.
+	 */
+	if (on)
+		return arm(hw);
+	pthread_mutex_lock(&hw->lock);
+	hw->trapped = false;
+	hw_devtab_follow(hw);
+	pthread_mutex_unlock(&hw->lock);
 	return guest_window_trap(hw->window, NULL);
 }
 

@@ -125,7 +125,7 @@ static int port_register_read(struct viommu_port *port, uint16_t offset, uint64_
 static int port_control_set(struct viommu_port *port, uint64_t value)
 {
 	struct hw_port *hw = to_hw(port);
-	uint64_t forwarded = value, changed;
+	uint64_t forwarded = value, changed = 0;
 	int rc;
 
 	pthread_mutex_lock(&hw->lock);
@@ -148,11 +148,9 @@ static int port_control_set(struct viommu_port *port, uint64_t value)
 	if (!rc) {
 		changed = hw->control ^ value;
 		hw->control = value;
-		if (changed & CONTROL_IOMMU_EN)
-			hw_devtab_follow(hw);
 	}
 	pthread_mutex_unlock(&hw->lock);
-	return rc;
+	return changed & CONTROL_IOMMU_EN ? hw_devtab_switch(hw, value & CONTROL_IOMMU_EN) : rc;
 }
 
 static int port_device_table_set(struct viommu_port *port, uint64_t value)

@@ -159,6 +159,11 @@ uint32_t vfio_device_id(const struct vfio_device *dev)
 	return dev->dev_id;
 }
 
+uint64_t vfio_device_loop_messages(const struct vfio_device *dev)
+{
+	return dev->loop_sink.sent;
+}
+
 void vfio_device_free(struct vfio_device *dev)
 {
 	if (!dev)

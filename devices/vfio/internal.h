@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 #include "devices/vfio/io.h"
+#include "devices/vfio/loop_sink.h"
 #include "devices/vfio/path.h"
 #include "devices/vfio/shadow.h"
 #include "devices/vfio/uapi.h"
@@ -172,7 +173,8 @@ struct vfio_device {
 	struct vfio_notifier notifier[VFIO_NOTIFIERS];
 	void (*wanted)(void *opaque);
 	void *wanted_opaque;
-	struct vfio_irqs irqs; /* of count 0 where the device has no MSI or MSI-X */
+	struct vfio_loop_sink loop_sink; /* with irq=loop */
+	struct vfio_irqs irqs;		 /* of count 0 where the device has no MSI or MSI-X */
 	struct vfio_follower follower;
 };
 

@@ -196,6 +196,7 @@ static void device_fini(struct vfio_device *dev)
 {
 	pci_function_fini(&dev->fn);
 	vfio_irqs_fini(&dev->irqs);
+	vfio_loop_sink_fini(&dev->loop_sink);
 	vfio_intx_fini(&dev->intx);
 	vfio_bars_unmap(dev);
 }
@@ -203,6 +204,7 @@ static void device_fini(struct vfio_device *dev)
 int vfio_device_setup(struct vfio_device *dev, const struct vfio_device_config *config)
 {
 	uint8_t hw[PCI_CONFIG_SIZE] = {0};
+	struct msi_sink *sink = config->sink;
 	int ret = device_query(dev);
 
 	if (ret)
@@ -211,11 +213,19 @@ int vfio_device_setup(struct vfio_device *dev, const struct vfio_device_config *
 	ret = device_read_config(dev, hw);
 	if (ret)
 		return ret;
-	ret = device_describe(dev, hw, config->sink);
+	if (config->irq_loop) {
+		ret = vfio_loop_sink_init(&dev->loop_sink, config->loop, dev->name, sink);
+		if (ret) {
+			log_error("%s: cannot watch its interrupts: %s", dev->name, strerror(-ret));
+			return ret;
+		}
+		sink = &dev->loop_sink.sink;
+	}
+	ret = device_describe(dev, hw, sink);
 	if (!ret)
 		ret = device_pin(dev, hw, config);
 	if (!ret)
-		ret = device_irqs(dev, config->sink);
+		ret = device_irqs(dev, sink);
 	if (ret) {
 		vfio_quiesce(config, true);
 		device_fini(dev);

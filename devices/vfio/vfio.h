@@ -57,6 +57,7 @@ struct vfio_device_config {
 	const struct vfio_io *io;
 	bool iommu;			      /* translated by the guest's vIOMMU */
 	const struct vfio_steering *steering; /* with IOMMU; NULL: it follows the host's engine */
+	bool irq_loop; /* MSI and MSI-X go through LOOP instead of from KVM's irqfd to the guest */
 	struct event_loop *loop;
 	struct msi_sink *sink;
 	struct intx_line *intx; /* where the interrupt pin leads; NULL: none is shown */
@@ -81,6 +82,8 @@ int vfio_device_new(struct vfio_host *host, const struct vfio_device_config *con
 uint32_t vfio_device_id(const struct vfio_device *device);
 /* DEVICE, which is steered, uses PT_ID, an IOAS or HWPT, from now on. 0 or -errno. Any thread. */
 int vfio_device_attach(struct vfio_device *device, uint32_t pt_id);
+/* How many messages went through the loop (irq=loop). */
+uint64_t vfio_device_loop_messages(const struct vfio_device *device);
 /* vCPUs stopped. Resets the device and gives everything back. */
 void vfio_device_free(struct vfio_device *device);
 

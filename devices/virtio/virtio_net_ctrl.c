@@ -151,5 +151,6 @@ int net_ctrl_take(struct virtio_net *net, unsigned q)
 	iov_write(&iov[chain.readable], chain.writable, &ack, sizeof(ack));
 	dma_hold_end(&chain.hold);
 	virtio_pci_push(&net->vp, q, chain.head, sizeof(ack));
-	return 1;
+	/* The kernel may take milliseconds to attach or detach a queue of the tap. */
+	return VIRTIO_PCI_TURN;
 }

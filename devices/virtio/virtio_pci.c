@@ -102,6 +102,8 @@ bool virtio_pci_serve(struct virtio_pci *vp, unsigned index)
 			fail(vp, "queue or request breaks the rules", ret);
 			return false;
 		}
+		if (ret == VIRTIO_PCI_TURN)
+			break;
 	}
 	event_loop_post(vp->env.loop, &q->more);
 	return true;

@@ -32,13 +32,16 @@
 
 struct virtio_pci;
 
-/* What take() may say besides 0, 1 and -errno: what is in the queue waits for the device. */
+/* What take() may say besides 0, 1 and -errno. What is in the queue waits for the device. */
 #define VIRTIO_PCI_LATER 2
+/* One request was taken and was expensive: others get their turn on the loop before the next. */
+#define VIRTIO_PCI_TURN 3
 
 struct virtio_pci_ops {
 	/*
-	 * Loop thread: take one request from queue Q. 1; 0 when empty; VIRTIO_PCI_LATER: not before
-	 * virtio_pci_serve() is called or the guest rings; -errno: needs a reset.
+	 * Loop thread: take one request from queue Q. 1 or VIRTIO_PCI_TURN; 0 when empty;
+	 * VIRTIO_PCI_LATER: not before virtio_pci_serve() is called or the guest rings; -errno:
+	 * needs a reset.
 	 */
 	int (*take)(struct virtio_pci *vp, unsigned q);
 	/* Loop thread: the driver is there, with the features that it chose. May be NULL. */

@@ -207,7 +207,10 @@ int pci_root_new(struct pci_root **root, struct bus *mmio, struct bus *pio,
 void pci_root_free(struct pci_root *root);
 /* Publish FN as DEVFN. -EEXIST where the place is taken; function 0 must exist before others. */
 int pci_root_add(struct pci_root *root, struct pci_function *fn, uint8_t devfn);
-/* Forget FN: its BARs are undecoded (bar_mapped() is not called). No vCPU may be running. */
+/*
+ * Forget FN: its BARs are undecoded, of which bar_mapped() is told, so that nothing of it answers
+ * there any more. No vCPU may be running.
+ */
 void pci_root_remove(struct pci_function *fn);
 /* Lowest free slot from FIRST whose function 0 is free, or -ENOSPC. */
 int pci_root_free_slot(const struct pci_root *root, unsigned first);

@@ -191,6 +191,13 @@ int amd_iommu_engine_set(struct amd_iommu_engine *engine, uint16_t offset, uint6
 int amd_iommu_engine_get(struct amd_iommu_engine *engine, uint16_t offset, uint64_t *value);
 
 /*
+ * An event that the unit's host reports to the guest, as its INSERT_GUEST_EVENT command would: into
+ * the event log, if that runs. Any thread. -EINVAL: an entry without an event code, for which
+ * software waits in vain.
+ */
+int amd_iommu_engine_report(struct amd_iommu_engine *engine, const uint64_t entry[2]);
+
+/*
  * A dma_space for requester DEVID (AMD 48882 section 2; decision table amd-iommu 7.2). Faults go to
  * the event log. Where the unit has IotlbSup, it has the services of postern/dma_ats.h. Freed with
  * amd_iommu_dma_space_free() after the device is quiet.

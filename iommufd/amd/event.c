@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The event and PPR logs, and the condition of the unit's interrupts (reference section 6). */
+#include <errno.h>
+
 #include "iommufd/amd/internal.h"
 
 /*
@@ -128,4 +130,12 @@ void amd_event_log(struct amd_iommu_engine *e, uint16_t devid, const struct amd_
 	else
 		word0 |= FIELD_PREP(AMD_EVENT_DOMAIN, fault->domain);
 	amd_event_log_words(e, word0, fault->address);
+}
+
+int amd_iommu_engine_report(struct amd_iommu_engine *e, const uint64_t entry[2])
+{
+	if (!FIELD_GET(AMD_EVENT_CODE, entry[0]))
+		return -EINVAL;
+	amd_event_log_words(e, entry[0], entry[1]);
+	return 0;
 }

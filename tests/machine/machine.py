@@ -6,6 +6,7 @@ paths, and runs commands through tests/machine/agent.c. run, session and shell a
 
 Frames between host and agent, both ways: u32 type, u32 length, then the bytes, little-endian.
 """
+import fcntl
 import hashlib
 import os
 import re
@@ -41,6 +42,8 @@ KERNEL_CMDLINE = (
     # equal: the timers of every later guest would then be late by the machine's uptime.
     "kvm.tsc_tolerance_ppm=100000"
 )
+
+KVM_CREATE_VM, KVM_CREATE_VCPU, KVM_GET_TSC_KHZ = 0xAE01, 0xAE41, 0xAEA3
 
 DEVICES = {
     "edu": ["edu"],
@@ -144,6 +147,27 @@ def program(name):
     return cached(name, inputs, make)
 
 
+def tsc_khz():
+    """The rate of this host's time-stamp counter, which is the machine's; 0 where KVM cannot tell."""
+    fds = []
+    try:
+        fds.append(os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC))
+        for request in (KVM_CREATE_VM, KVM_CREATE_VCPU):
+            fds.append(fcntl.ioctl(fds[-1], request, 0))
+        return fcntl.ioctl(fds[-1], KVM_GET_TSC_KHZ, 0)
+    except OSError:
+        return 0
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+def kernel_cmdline():
+    """The kernel would count ticks of an emulated timer, and on a busy host get any rate."""
+    khz = tsc_khz()
+    return f"{KERNEL_CMDLINE} tsc_early_khz={khz}" if khz else KERNEL_CMDLINE
+
+
 def comma(path):
     return path.replace(",", ",,")
 
@@ -224,7 +248,7 @@ class Machine:
             "-cpu", "EPYC-Rome,+svm,+npt,+x2apic,-xsave", "-smp", str(o["cpus"]), "-m", o["memory"],
             "-device", "amd-iommu,intremap=on",
             "-kernel", os.path.join(self.kernel, "vmlinux"), "-initrd", self.initramfs(),
-            "-append", KERNEL_CMDLINE,
+            "-append", kernel_cmdline(),
             "-chardev", f"file,id=console,path={comma(self.console)}", "-serial", "chardev:console",
             "-chardev", f"socket,id=agent,fd={channel_fd}",
             "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=agent,name=postern",

@@ -54,6 +54,8 @@ edu_said() { # NAME WORDS...
 devices 120 net "" --vfio E1000E
 ok "e1000e: powers off with status 0" $?
 pinged "e1000e" PCI-MSIX
+[ "$(counter vfio.loop_messages)" = 0 ]
+ok "e1000e: no interrupt went through the event loop" $?
 
 devices 120 net "pci=nomsi" --vfio E1000E
 ok "e1000e, pci=nomsi: powers off with status 0" $?
@@ -63,7 +65,7 @@ devices 120 edu "" --vfio EDU
 ok "edu: powers off with status 0" $?
 edu_said "edu" "registers work"
 
-devices 180 devices "postern.disk=/dev/nvme0n1" --cpus 2 --viommu amd --vfio NVME,iommu=on --vfio E1000E,iommu=on \
+devices 180 devices "postern.disk=/dev/nvme0n1" --cpus 2 --viommu amd --vfio NVME,iommu=on --vfio E1000E,iommu=on,irq=loop \
 	--vfio EDU,iommu=on
 ok "three devices, iommu=on: powers off with status 0" $?
 [ "$(said 'disk read while the others worked: ')" = "$whole" ]
@@ -74,6 +76,8 @@ written=$(said 'sha256 written ')
 [ -n "$written" ] && [ "$written" = "$(file_sum "$disk" written)" ]
 ok "three devices, iommu=on: the host sees what the guest wrote" $?
 pinged "three devices, iommu=on" PCI-MSIX
+[ "$(counter vfio.loop_messages)" -ge "$(said 'net interrupts PCI-MSIX ')" ]
+ok "three devices, iommu=on: the card's interrupts came through the event loop (irq=loop)" $?
 edu_said "edu in the guest's VFIO" "registers work" "MSI works" "DMA both ways works" \
 	"DMA to unmapped memory is kept out" "INTx works"
 

@@ -46,12 +46,12 @@ static void run(void)
 	cr_assert_eq(event_loop_run(loop), 0);
 }
 
-static void signal_fd(int fd, uint64_t n)
+static inline void signal_fd(int fd, uint64_t n)
 {
 	cr_assert_eq(write(fd, &n, sizeof(n)), (ssize_t)sizeof(n));
 }
 
-static bool readable(int fd)
+static inline bool readable(int fd)
 {
 	struct pollfd p = {.fd = fd, .events = POLLIN};
 
@@ -66,7 +66,7 @@ struct counter {
 	bool rewatch;
 };
 
-static void count_ready(struct event_watch *watch, short revents)
+static inline void count_ready(struct event_watch *watch, short revents)
 {
 	struct counter *c = container_of(watch, struct counter, watch);
 

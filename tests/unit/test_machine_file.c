@@ -47,7 +47,8 @@ Test(machine_file, everything)
 			    "module@1 { path = \"/n\"; };\n"
 			    "disk@0 { path = \"a\"; readonly; };\n"
 			    "disk@1 { path = \"b\"; iommu; };\n"
-			    "vfio@0 { device = \"0000:01:00.0\"; iommu; segment = <1>; };\n"),
+			    "vfio@0 { device = \"0000:01:00.0\"; iommu; irq = \"loop\"; segment = "
+			    "<1>; };\n"),
 		0);
 	cr_expect_str_eq(c.kernel, "/tmp/k"); /* relative to the file */
 	cr_expect_str_eq(c.initrd, "/abs/i");
@@ -70,7 +71,7 @@ Test(machine_file, everything)
 	cr_expect(!c.disk[1].readonly && c.disk[1].iommu);
 	cr_assert_eq(c.vfios, 1);
 	cr_expect_str_eq(c.vfio[0].path, "0000:01:00.0");
-	cr_expect(c.vfio[0].iommu);
+	cr_expect(c.vfio[0].iommu && c.vfio[0].irq_loop);
 	cr_expect_eq(c.segments, 2);
 	cr_expect(c.viommu[1].present && c.viommu[1].features == VIOMMU_FEATURES_BASIC);
 	cr_expect_eq(c.disk[1].segment, 0);

@@ -152,6 +152,7 @@ Test(options, refusals, .init = stderr_to_memory)
 		{"--kernel", "k", "--vfio", "soft="},
 		{"--kernel", "k", "--vfio", "soft=a,fd=3"},
 		{"--kernel", "k", "--vfio", "00:03.0,soft=a"},
+		{"--kernel", "k", "--vfio", "fd=3,irq=poll"},
 		{"--kernel", "k", "--vfio", "00:03.0,iommu=on"}, /* no vIOMMU */
 		{"--kernel", "k", "--vfio", ""},
 		{"--kernel", "k", "--vfio", ",fd=3"},
@@ -216,7 +217,9 @@ Test(options, segments, .init = cr_redirect_stderr)
 					   "--disk",
 					   "path=a,segment=2,iommu=on",
 					   "--vfio",
-					   "00:03.0,segment=1",
+					   "00:03.0,segment=1,irq=loop",
+					   "--vfio",
+					   "00:04.0,irq=direct",
 					   NULL};
 	/* A vIOMMU translates for its own segment. */
 	static const char *const elsewhere[] = {
@@ -231,6 +234,7 @@ Test(options, segments, .init = cr_redirect_stderr)
 	cr_expect_eq(c.viommu[2].features, VIOMMU_FEATURES_V2);
 	cr_expect_eq(c.disk[0].segment, 2);
 	cr_expect_eq(c.vfio[0].segment, 1);
+	cr_expect(c.vfio[0].irq_loop && !c.vfio[1].irq_loop);
 	machine_config_free(&c);
 	cr_expect_eq(parse(&c, elsewhere), -EINVAL);
 	machine_config_free(&c);

@@ -278,6 +278,29 @@ Test(pci_root, two_bars_change_places)
 	pci_function_fini(&a.fn);
 }
 
+/* Doorbells are no handlers on the bus: only the device can take them away. */
+Test(pci_root, a_function_that_leaves_is_told)
+{
+	uint64_t value;
+
+	two_devices();
+	cfg_write(0x10, 0x10, 4, MEM32);
+	cfg_write(0x10, 4, 2, 2);
+	cr_assert_eq(a.maps, 1);
+	pci_root_remove(&a.fn);
+	cr_expect_eq(a.unmaps, 1);
+	cr_expect_eq(a.base, MEM32);
+	cr_expect_neq(bus_read(&mmio, MEM32, 4, &value), 0);
+	cr_expect_eq(cfg_read(0x10, 0, 4), UINT32_MAX);
+	/* One that is taken apart is past hearing it. */
+	cfg_write(0x18, 0x10, 4, MEM32);
+	cfg_write(0x18, 4, 2, 2);
+	cr_assert_eq(b.maps, 1);
+	free_devices();
+	cr_expect_eq(a.unmaps, 1);
+	cr_expect_eq(b.unmaps, 0);
+}
+
 Test(pci_root, assign)
 {
 	two_devices();

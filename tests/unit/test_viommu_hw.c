@@ -247,10 +247,55 @@ Test(viommu_hw, iommu_en_rules_them_all, .init = set_up, .fini = tear_down)
 	reg_set(0x18, RUNNING & ~IOMMU_EN);
 	cr_expect_eq(device.hw.state, VIOMMU_HW_BYPASS);
 	cr_expect_eq(reach(PAGE), PAGE);
-	dte_nested(GCR3_B);
+	/* The table is RAM as any other, and its writes nobody's business. */
+	cr_assert_null(trap);
+	put64(DEVTAB + DEV * 32, NESTED | gcr3_q0(GCR3_B));
+	put64(DEVTAB + DEV * 32 + 8, gcr3_q1(GCR3_B));
 	cr_expect_eq(device.hw.state, VIOMMU_HW_BYPASS);
 	reg_set(0x18, RUNNING);
+	cr_expect_eq(trap_gpa, DEVTAB);
 	cr_expect_eq(reach(IOVA), PAGE + 0x1000);
+}
+
+/* Where the guest puts the table while the unit is off is where it is trapped, and only there. */
+Test(viommu_hw, a_table_that_moves_while_the_unit_is_off, .init = set_up, .fini = tear_down)
+{
+	const uint64_t other = DEVTAB + 0x20000;
+	unsigned before, attaches;
+
+	reg_set(0x00, other | 1);
+	cr_expect_null(trap, "a base is only kept");
+	start();
+	dte_nested(GCR3);
+	reg_set(0x18, RUNNING & ~IOMMU_EN);
+	before = traps;
+	reg_set(0x00, other | 1);
+	cr_expect_null(trap);
+	put64(other + DEV * 32, NESTED | gcr3_q0(GCR3_B));
+	put64(other + DEV * 32 + 8, gcr3_q1(GCR3_B));
+	/* Until the trap is there, what was: no moment in which requests are refused. */
+	trap_later = true;
+	reg_set(0x18, RUNNING);
+	cr_expect_eq(device.hw.state, VIOMMU_HW_BYPASS);
+	cr_assert_not_null(trap);
+	cr_expect_eq(trap_gpa, other);
+	trap->armed(trap, 0);
+	cr_expect_eq(reach(IOVA), PAGE + 0x1000);
+	cr_expect_eq(traps, before + 1);
+	before = traps;
+	/* The base that it has already: nothing is done, and nobody interrupted. */
+	attaches = device.attaches;
+	reg_set(0x00, other | 1);
+	cr_expect_eq(traps, before);
+	cr_expect_eq(device.attaches, attaches);
+	trap_later = false;
+	/* Where there is no RAM. */
+	reg_set(0x18, RUNNING & ~IOMMU_EN);
+	reg_set(0x00, SIZE | 1);
+	cr_expect_eq(device.hw.state, VIOMMU_HW_BYPASS);
+	reg_set(0x18, RUNNING);
+	cr_expect_eq(device.hw.state, VIOMMU_HW_BLOCKED);
+	cr_expect_null(trap);
 }
 
 /* A crash kernel moves the table while the unit is on. */

@@ -198,7 +198,16 @@ struct msi_route {
 	bool set;
 };
 
-static unsigned routes;
+static unsigned routes, messages;
+static struct msi_msg last_message;
+
+static inline int sink_send(struct msi_sink *sink, const struct msi_msg *msg)
+{
+	(void)sink;
+	last_message = *msg;
+	messages++;
+	return 0;
+}
 
 static inline int sink_route_new(struct msi_sink *sink, int eventfd, struct msi_route **route)
 {
@@ -223,6 +232,7 @@ static inline void sink_route_free(struct msi_route *route)
 }
 
 static const struct msi_sink_ops sink_ops = {
+	.send = sink_send,
 	.route_new = sink_route_new,
 	.route_set = sink_route_set,
 	.route_free = sink_route_free,

@@ -52,6 +52,7 @@ static struct guest_trap *trap;
 static uint64_t trap_gpa, trap_size;
 static bool trap_later;
 static int trap_rc;
+static unsigned traps; /* calls */
 static unsigned messages;
 static struct msi_msg message;
 static struct {
@@ -64,6 +65,7 @@ static int fake_trap(struct guest_window *w, struct guest_trap *t)
 	(void)w;
 	if (t && !guest_memory_at(&memory, t->gpa, t->size))
 		return -EINVAL;
+	traps++;
 	trap = t;
 	trap_gpa = t ? t->gpa : 0;
 	trap_size = t ? t->size : 0;
