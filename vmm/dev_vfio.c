@@ -75,7 +75,7 @@ static int open_iommufd(struct machine *m, bool *borrowed)
 	else if (rc == -EACCES)
 		log_error("/dev/iommu: permission denied; run as root, or: chown $USER /dev/iommu");
 	else if (rc)
-		log_error("/dev/iommu cannot be opened: %s", strerror(-rc));
+		log_error("/dev/iommu cannot be opened: %s; see 'ls -l /dev/iommu'", strerror(-rc));
 	return rc;
 }
 

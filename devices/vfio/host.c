@@ -230,40 +230,24 @@ static int host_check_reserved(struct vfio_host *host, const struct vfio_device 
 	const struct guest_memory *gm = host->dma.memory;
 	struct iommufd_iova_range range[RANGES_MAX];
 	unsigned count = RANGES_MAX;
+	char why[VFIO_WHY_SIZE];
 	uint64_t alignment;
 	int ret = iommufd_ioas_iova_ranges(host->ctx, ioas, range, &count, &alignment);
 
 	if (ret) {
-		log_error("%s: iommufd does not say which addresses its IOMMU maps: %s", dev->name,
+		log_error("%s: iommufd does not say which addresses its IOMMU maps: %s; see 'postern doctor'", dev->name,
 			  strerror(-ret));
 		return ret;
 	}
 	for (unsigned i = 0; i < gm->count; i++) {
-		uint64_t first = gm->region[i].gpa, last = first + (gm->region[i].size - 1);
-		uint64_t hole_last = UINT64_MAX;
-		unsigned j;
+		const struct guest_region *r = &gm->region[i];
 
-		/* The first range that ends at or behind the region's start. */
-		for (j = 0; j < count && range[j].last < first; j++)
-			;
-		if (j < count && range[j].start <= first && range[j].last >= last)
-			continue;
-		if (j < count && range[j].start <= first) {
-			first = range[j].last + 1;
-			j++;
-		} else if (j > 0) {
-			first = range[j - 1].last + 1;
-		} else {
-			first = 0;
+		ret = vfio_explain_reserved(dev->name, r->gpa, r->gpa + (r->size - 1), range, count,
+					    why);
+		if (ret) {
+			log_error("%s", why);
+			return ret;
 		}
-		if (j < count)
-			hole_last = range[j].start - 1;
-		log_error("%s: guest RAM at %#llx..%#llx overlaps %#llx..%#llx, which this host's "
-			  "IOMMU reserves; give the guest less memory, or choose another device",
-			  dev->name, (unsigned long long)gm->region[i].gpa,
-			  (unsigned long long)last, (unsigned long long)first,
-			  (unsigned long long)hole_last);
-		return -EADDRINUSE;
 	}
 	return 0;
 }
@@ -287,6 +271,8 @@ static int host_map_region(struct vfio_host *host, const struct guest_region *r)
 static int host_map_ram(struct vfio_host *host)
 {
 	const struct guest_memory *gm = host->dma.memory;
+	struct rlimit limit = {.rlim_cur = RLIM_INFINITY};
+	char why[VFIO_WHY_SIZE];
 	uint64_t total = 0;
 	unsigned i;
 	int ret = 0;
@@ -310,24 +296,21 @@ static int host_map_ram(struct vfio_host *host)
 	host->ram = true;
 	return 0;
 unmap:
-	if (ret == -ENOMEM) {
-		struct rlimit limit = {0};
-
-		getrlimit(RLIMIT_MEMLOCK, &limit);
-		log_error("vfio: cannot pin %llu bytes of guest RAM for DMA: %s; the limit of "
-			  "locked memory is %llu bytes: raise it (ulimit -l %llu, or LimitMEMLOCK= "
-			  "of the service) or give the guest less memory",
-			  (unsigned long long)total, strerror(-ret),
-			  (unsigned long long)limit.rlim_cur,
-			  (unsigned long long)(total / KIB + 65536));
-	} else {
-		log_error("vfio: cannot map guest RAM at %#llx for DMA: %s; see 'dmesg'",
-			  (unsigned long long)gm->region[i].gpa, strerror(-ret));
-	}
+	getrlimit(RLIMIT_MEMLOCK, &limit);
+	vfio_explain_pin(total, gm->region[i].gpa, limit.rlim_cur, -ret, why);
+	log_error("%s", why);
 	while (i--)
 		iommufd_ioas_unmap(host->ctx, host->follow.base, gm->region[i].gpa,
 				   gm->region[i].size, NULL);
 	return ret;
+}
+
+static void host_explain_attach(const struct vfio_device *dev, int error)
+{
+	char why[VFIO_WHY_SIZE];
+
+	vfio_path_explain_attach(&vfio_system_roots, &dev->node, -error, why);
+	log_error("%s", why);
 }
 
 int vfio_host_admit(struct vfio_host *host, struct vfio_device *dev)
@@ -337,9 +320,7 @@ int vfio_host_admit(struct vfio_host *host, struct vfio_device *dev)
 	/* The empty space first: attaching there tells what the device's IOMMU reserves. */
 	ret = dma_attach(&host->dma, dev, host->follow.blocked);
 	if (ret) {
-		log_error("%s: cannot be attached to an I/O address space: %s; see 'dmesg | grep "
-			  "-i iommu'",
-			  dev->name, strerror(-ret));
+		host_explain_attach(dev, ret);
 		return ret;
 	}
 	dev->attached = true;
@@ -377,10 +358,7 @@ int vfio_host_attach(struct vfio_host *host, struct vfio_device *dev)
 	if (!dev->iommu) {
 		ret = dma_attach(&host->dma, dev, host->follow.base);
 		if (ret) {
-			log_error("%s: cannot be attached to guest RAM: %s; see 'dmesg | grep -i "
-				  "iommu'%s",
-				  dev->name, strerror(-ret),
-				  ret == -ENOMEM ? " and 'ulimit -l'" : "");
+			host_explain_attach(dev, ret);
 			return ret;
 		}
 		host->dma.counters.attaches++;

@@ -78,7 +78,7 @@ int vfio_path_bdf_of_name(const struct vfio_roots *roots, const char *name, char
 	return 0;
 }
 
-/* The name vfioN under the device's vfio-dev directory. */
+/* The name vfioN (or noiommu-vfioN) under the device's vfio-dev directory. */
 static bool vfio_dev_name(const struct vfio_roots *roots, const char *bdf, char *name, size_t size)
 {
 	char path[PATH_SIZE];
@@ -91,13 +91,26 @@ static bool vfio_dev_name(const struct vfio_roots *roots, const char *bdf, char 
 	if (!dir)
 		return false;
 	while (!found && (entry = readdir(dir))) {
-		if (strncmp(entry->d_name, "vfio", 4) == 0 && strlen(entry->d_name) < size) {
+		if (strstr(entry->d_name, "vfio") && strlen(entry->d_name) < size) {
 			snprintf(name, size, "%s", entry->d_name);
 			found = true;
 		}
 	}
 	closedir(dir);
 	return found;
+}
+
+/* VFIO without an IOMMU gives a device all of the host's memory, which is no way to run a guest. */
+static int refuse_noiommu(const char *name, const char *bdf, char *why)
+{
+	if (strncmp(name, "noiommu", 7) != 0)
+		return 0;
+	snprintf(why, VFIO_WHY_SIZE,
+		 "vfio %s: the host runs VFIO without an IOMMU (%s), so that a guest could write "
+		 "all "
+		 "of its memory; enable AMD-Vi or VT-d in the firmware",
+		 bdf, name);
+	return -EOPNOTSUPP;
 }
 
 static int resolve_bdf(const struct vfio_roots *roots, struct vfio_node *node, char *why)
@@ -127,7 +140,7 @@ static int resolve_bdf(const struct vfio_roots *roots, struct vfio_node *node, c
 	bound = path_link_name(path, driver, sizeof(driver));
 	if (vfio_dev_name(roots, bdf, name, sizeof(name))) {
 		snprintf(node->node, sizeof(node->node), "%s/%s", roots->dev, name);
-		return 0;
+		return refuse_noiommu(name, bdf, why);
 	}
 	if (bound && strncmp(driver, "vfio-pci", 8) == 0) {
 		snprintf(why, VFIO_WHY_SIZE,
@@ -179,7 +192,7 @@ int vfio_path_resolve(const struct vfio_roots *roots, const char *path, struct v
 				 path, roots->sys);
 			return -ENODEV;
 		}
-		return 0;
+		return refuse_noiommu(last, node->bdf, why);
 	}
 
 	snprintf(trimmed, sizeof(trimmed), "%s", path);
@@ -319,6 +332,12 @@ void vfio_path_explain_bind(const struct vfio_roots *roots, const struct vfio_no
 			 "could forge some; if its guests are trusted: echo 1 > "
 			 "/sys/module/iommufd/parameters/allow_unsafe_interrupts (or boot with "
 			 "iommufd.allow_unsafe_interrupts=1)",
+			 node->bdf);
+	} else if (error == ENOTTY) {
+		snprintf(why, VFIO_WHY_SIZE,
+			 "vfio %s: this kernel's VFIO cannot bind devices to iommufd; it needs "
+			 "Linux "
+			 "6.6 or newer, with CONFIG_VFIO_DEVICE_CDEV=y",
 			 node->bdf);
 	} else if (error == EINVAL || error == EBUSY) {
 		snprintf(why, VFIO_WHY_SIZE,

@@ -7,6 +7,9 @@
 #define POSTERN_VFIO_PATH_H
 
 #include <stddef.h>
+#include <stdint.h>
+
+#include "iommufd/iommufd.h"
 
 #define VFIO_WHY_SIZE 640
 
@@ -33,6 +36,17 @@ int vfio_path_open(const struct vfio_roots *roots, const struct vfio_node *node,
 /* Why binding NODE to iommufd failed with ERROR (an errno value, positive). */
 void vfio_path_explain_bind(const struct vfio_roots *roots, const struct vfio_node *node, int error,
 			    char *why);
+/* Why attaching its device to an I/O address space failed with ERROR. */
+void vfio_path_explain_attach(const struct vfio_roots *roots, const struct vfio_node *node,
+			      int error, char *why);
+/* Why guest RAM, SIZE bytes in all, cannot be mapped (at GPA); LIMIT: RLIMIT_MEMLOCK. */
+void vfio_explain_pin(uint64_t size, uint64_t gpa, uint64_t limit, int error, char *why);
+/*
+ * Whether the COUNT ascending ranges that the IOMMU of the device called NAME maps have the guest
+ * RAM [first, last]; -EADDRINUSE when a part is outside.
+ */
+int vfio_explain_reserved(const char *name, uint64_t first, uint64_t last,
+			  const struct iommufd_iova_range *range, unsigned count, char *why);
 /* The BDF of the device node called NAME ("vfio0"); -ENOENT. */
 int vfio_path_bdf_of_name(const struct vfio_roots *roots, const char *name, char bdf[16]);
 

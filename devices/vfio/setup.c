@@ -156,7 +156,7 @@ static int device_pin(struct vfio_device *dev, const uint8_t *hw,
 	ret = vfio_intx_init(&dev->intx, &dev->io, dev->name, config->loop, config->intx);
 	vfio_quiesce(config, false);
 	if (ret) {
-		log_error("%s: cannot watch its interrupt pin: %s", dev->name, strerror(-ret));
+		log_error("%s: cannot watch its interrupt pin: %s; raise 'ulimit -n'", dev->name, strerror(-ret));
 		return ret;
 	}
 	/* Whichever pin it is on the host, here it is the only function of its slot: INTA. */
@@ -182,7 +182,7 @@ static int device_irqs(struct vfio_device *dev, struct msi_sink *sink)
 	}
 	ret = vfio_io_ctl(&dev->io, VFIO_DEVICE_GET_IRQ_INFO, &info);
 	if (ret < 0) {
-		log_error("%s: the kernel does not describe its interrupts: %s", dev->name,
+		log_error("%s: the kernel does not describe its interrupts: %s; see 'dmesg'", dev->name,
 			  strerror(-ret));
 		return ret;
 	}
@@ -216,7 +216,7 @@ int vfio_device_setup(struct vfio_device *dev, const struct vfio_device_config *
 	if (config->irq_loop) {
 		ret = vfio_loop_sink_init(&dev->loop_sink, config->loop, dev->name, sink);
 		if (ret) {
-			log_error("%s: cannot watch its interrupts: %s", dev->name, strerror(-ret));
+			log_error("%s: cannot watch its interrupts: %s; raise 'ulimit -n'", dev->name, strerror(-ret));
 			return ret;
 		}
 		sink = &dev->loop_sink.sink;

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -266,6 +267,100 @@ Test(vfio_path, bind_and_unsafe_interrupts)
 
 	vfio_path_explain_bind(&roots, &node, EINVAL, why);
 	expect_why("another process");
+}
+
+Test(vfio_path, bind_on_an_old_kernel)
+{
+	make_device("0000:00:03.0", "vfio-pci", "vfio4");
+	cr_assert_eq(vfio_path_resolve(&roots, "00:03.0", &node, why), 0);
+	vfio_path_explain_bind(&roots, &node, ENOTTY, why);
+	expect_why("Linux 6.6 or newer");
+}
+
+Test(vfio_path, vfio_without_an_iommu)
+{
+	char path[512];
+
+	make_device("0000:00:03.0", "vfio-pci", "noiommu-vfio0");
+	cr_assert_eq(vfio_path_resolve(&roots, "00:03.0", &node, why), -EOPNOTSUPP);
+	expect_why("without an IOMMU (noiommu-vfio0)");
+	why[0] = '\0';
+	snprintf(path, sizeof(path), "%s/noiommu-vfio0", dev);
+	cr_assert_eq(vfio_path_resolve(&roots, path, &node, why), -EOPNOTSUPP);
+	expect_why("without an IOMMU (noiommu-vfio0)");
+}
+
+Test(vfio_path, attach_errors)
+{
+	make_device("0000:00:03.0", "vfio-pci", "vfio4");
+	cr_assert_eq(vfio_path_resolve(&roots, "00:03.0", &node, why), 0);
+	vfio_path_explain_attach(&roots, &node, EINVAL, why);
+	expect_why("cannot be attached to an I/O address space: Invalid argument");
+	make_file("sys/groups/7/reserved_regions",
+		  "0x000000007c000000 0x000000007dffffff direct-relaxable\n"
+		  "0x00000000fee00000 0x00000000feefffff msi\n");
+	vfio_path_explain_attach(&roots, &node, EINVAL, why);
+	expect_why("cannot be attached");
+	make_file("sys/groups/7/reserved_regions",
+		  "0x000000007c000000 0x000000007dffffff direct-relaxable\n"
+		  "0x000000008c000000 0x000000008dffffff direct\n"
+		  "0x00000000fee00000 0x00000000feefffff msi\n");
+	vfio_path_explain_attach(&roots, &node, EINVAL, why);
+	expect_why("(0x000000008c000000 0x000000008dffffff direct in "
+		   "/sys/bus/pci/devices/0000:00:03.0/iommu_group/reserved_regions)");
+	vfio_path_explain_attach(&roots, &node, EBUSY, why);
+	expect_why("another process; 'fuser -v");
+	vfio_path_explain_attach(&roots, &node, ENOMEM, why);
+	expect_why("no memory for the IOMMU's page tables");
+	vfio_path_explain_attach(&roots, &node, EIO, why);
+	expect_why("cannot be attached to an I/O address space: Input/output error");
+}
+
+Test(vfio_path, ram_that_cannot_be_pinned)
+{
+	vfio_explain_pin(UINT64_C(512) << 20, 0, 8192 << 10, ENOMEM, why);
+	expect_why("cannot pin 536870912 bytes");
+	expect_why("is 8388608 bytes: raise it (ulimit -l 589824, or LimitMEMLOCK=");
+	/* Nothing limits this user: then it is the host that has none. */
+	vfio_explain_pin(UINT64_C(512) << 20, 0, RLIM_INFINITY, ENOMEM, why);
+	expect_why("does not have 536870912 bytes of free memory");
+	cr_assert_null(strstr(why, "ulimit"));
+	vfio_explain_pin(UINT64_C(512) << 20, UINT64_C(1) << 32, 8192 << 10, EFAULT, why);
+	expect_why("cannot map guest RAM at 0x100000000 for DMA: Bad address");
+}
+
+/* What an AMD host's IOMMU maps: not the message window, not the HyperTransport hole. */
+Test(vfio_path, ram_where_the_iommu_maps_nothing)
+{
+	static const struct iommufd_iova_range range[] = {
+		{0, 0xfedfffff}, {0xfef00000, 0xfcffffffff}, {0x10000000000, 0xffffffffffff}};
+	static const struct {
+		uint64_t first, last;
+		const char *hole; /* NULL: fits */
+	} ram[] = {
+		{0, 0xbfffffff, NULL},
+		{0, 0xfedfffff, NULL},
+		{0x100000000, 0xfcffffffff, NULL},
+		{0x10000000000, 0xffffffffffff, NULL},
+		{0, 0xfee00000, "overlaps 0xfee00000..0xfeefffff"},
+		{0xfee00000, 0xfee00fff, "overlaps 0xfee00000..0xfeefffff"},
+		{0x100000000, 0xfd00000000,
+		 "RAM at 0x100000000..0xfd00000000 overlaps "
+		 "0xfd00000000..0xffffffffff"},
+		{0xffffffffffff, 0x1000000000000, "overlaps 0x1000000000000..0xffffffffffffffff"},
+		{0x1000000000000, UINT64_MAX, "overlaps 0x1000000000000..0xffffffffffffffff"},
+	};
+
+	for (size_t i = 0; i < sizeof(ram) / sizeof(ram[0]); i++) {
+		int ret = vfio_explain_reserved("vfio 0000:00:03.0", ram[i].first, ram[i].last,
+						range, 3, why);
+
+		cr_assert_eq(ret, ram[i].hole ? -EADDRINUSE : 0, "%zu", i);
+		if (ram[i].hole)
+			expect_why(ram[i].hole);
+	}
+	cr_assert_eq(vfio_explain_reserved("vfio", 0, 0xfff, range, 0, why), -EADDRINUSE);
+	expect_why("overlaps 0..0xffffffffffffffff");
 }
 
 Test(vfio_path, name_to_bdf)
