@@ -220,6 +220,9 @@ install: all $(O)/lib/libpostern-iommufd.a
 		>$(DESTDIR)$(prefix)/lib/pkgconfig/postern-iommufd.pc
 	install -Dm644 docs/examples/iommufd-map.c \
 		$(DESTDIR)$(prefix)/share/doc/postern/examples/iommufd-map.c
+	for f in docs/examples/systemd/postern@.*; do \
+		install -Dm644 $$f $(DESTDIR)$(prefix)/share/doc/postern/examples/systemd/$$(basename $$f) || exit 1; \
+	done
 	install -Dm644 LICENSE $(DESTDIR)$(prefix)/share/doc/postern/LICENSE
 
 format:

@@ -2,8 +2,12 @@
 #include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "postern/log.h"
@@ -56,18 +60,56 @@ void log_capture(char *buf, size_t size)
 	capture.size = size;
 }
 
+static _Atomic int file = -1;
+static _Atomic bool journal;
+
+void log_to_file(int fd)
+{
+	int old = atomic_exchange(&file, fd);
+
+	if (old >= 0)
+		close(old);
+}
+
+void log_detect_journal(void)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	unsigned long long device, inode;
+	struct stat st;
+
+	journal = stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 &&
+		  !fstat(STDERR_FILENO, &st) && st.st_dev == device && st.st_ino == inode;
+}
+
+/* What is in front of a message; its length. */
+static int log_head(char *line, size_t size, enum log_level level, bool to_file)
+{
+	static const char priority[] = "3467"; /* syslog(3): error, warning, info, debug */
+	const char *name = level == LOG_LEVEL_INFO ? "" : level_name[level];
+	const char *colon = *name ? ": " : "";
+	struct timespec now;
+	struct tm tm;
+
+	if (!to_file && journal)
+		return snprintf(line, size, "<%c>", priority[level]);
+	if (!to_file)
+		return snprintf(line, size, "postern: %s%s", name, colon);
+	clock_gettime(CLOCK_REALTIME, &now);
+	gmtime_r(&now.tv_sec, &tm);
+	return snprintf(line, size, "%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ %s%s", tm.tm_year + 1900,
+			tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
+			now.tv_nsec / 1000000, name, colon);
+}
+
 void log_message(enum log_level level, const char *format, ...)
 {
 	char line[512];
 	va_list args;
-	int head, body, saved = errno;
+	int head, body, saved = errno, fd = file;
 
 	if ((int)level > current_level && (level != LOG_LEVEL_ERROR || !capture.buf))
 		return;
-	if (level == LOG_LEVEL_INFO)
-		head = snprintf(line, sizeof(line), "postern: ");
-	else
-		head = snprintf(line, sizeof(line), "postern: %s: ", level_name[level]);
+	head = log_head(line, sizeof(line), level, fd >= 0);
 	va_start(args, format);
 	body = vsnprintf(line + head, sizeof(line) - (size_t)head - 1, format, args);
 	va_end(args);
@@ -89,6 +131,6 @@ void log_message(enum log_level level, const char *format, ...)
 		return;
 	line[body++] = '\n';
 	/* One write, so that lines of several threads do not mix. */
-	if (write(STDERR_FILENO, line, (size_t)body) < 0)
+	if (write(fd >= 0 ? fd : STDERR_FILENO, line, (size_t)body) < 0)
 		errno = saved;
 }

@@ -17,6 +17,7 @@
 #include "vmm/console.h"
 #include "vmm/machine.h"
 #include "vmm/metrics.h"
+#include "vmm/service.h"
 
 SECTION_DECLARE(struct device_class, device_classes);
 
@@ -422,6 +423,8 @@ static int assemble(struct machine_life *life)
 
 	if (!rc)
 		rc = event_loop_new(config->loop, &m->loop);
+	if (!rc)
+		service_open(m->loop);
 	if (rc == -ENOSYS || rc == -EPERM)
 		log_error("--event-loop uring: this host forbids io_uring (%s); use --event-loop "
 			  "poll",
@@ -567,10 +570,13 @@ int machine_run(struct machine_config *config)
 	rc = assemble(life);
 	if (!rc)
 		rc = start_vcpus(m);
-	if (rc)
+	if (rc) {
 		m->end = MACHINE_FAILED;
-	else
+	} else {
+		service_ready();
 		rc = event_loop_run(m->loop);
+	}
+	service_stop();
 	if (rc && m->end == MACHINE_RUNNING) {
 		log_error("the event loop broke: %s", strerror(-rc));
 		m->end = MACHINE_FAILED;

@@ -51,6 +51,7 @@ int main(int argc, char **argv)
 		return EXIT_ERROR;
 	}
 
+	log_detect_journal();
 	if (argc < 2) {
 		usage(stderr);
 		return EXIT_USAGE;

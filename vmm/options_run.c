@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What each option of `postern run` does, and the table of them. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "vmm/machine.h"
 #include "vmm/options.h"
+#include "vmm/service.h"
 
 struct choice {
 	const char *name;
@@ -264,6 +266,10 @@ static int set_ctl(struct machine_config *config, const char *value)
 	}
 	if (strncmp(value, "fd=", 3) != 0)
 		return config_set_string(&config->ctl_path, value);
+	if (!strcmp(value + 3, "systemd")) {
+		config->ctl_fd = service_listen_fd();
+		return config->ctl_fd < 0 ? -EINVAL : 0;
+	}
 	if (parse_number(value + 3, INT32_MAX, &fd)) {
 		log_error("--ctl %s: give the number of a listening socket", value);
 		return -EINVAL;
@@ -276,6 +282,20 @@ static int set_stats(struct machine_config *config, const char *value)
 {
 	(void)value;
 	config->stats = true;
+	return 0;
+}
+
+static int set_log_file(struct machine_config *config, const char *value)
+{
+	int fd = open(value, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
+		      0600);
+
+	(void)config;
+	if (fd < 0) {
+		log_error("--log-file %s: %s", value, strerror(errno));
+		return -EINVAL;
+	}
+	log_to_file(fd);
 	return 0;
 }
 
@@ -332,9 +352,13 @@ const struct option_def run_options[] = {
 	{"trace", "viommu[=FILE]",
 	 "Write each VIOMMU_COMMAND, and at the end how long they took, to FILE or standard error",
 	 config_set_trace},
-	{"ctl", "PATH|fd=N", "Control socket, see postern ctl; fd passes a listening one", set_ctl},
+	{"ctl", "PATH|fd=N|fd=systemd",
+	 "Control socket, see postern ctl; fd passes a listening one, systemd that of a .socket "
+	 "unit",
+	 set_ctl},
 	{"stats", NULL, "Print counters when the machine ends", set_stats},
 	{"log-level", "error|warning|info|debug", "What to say on standard error", set_log_level},
+	{"log-file", "FILE", "Say it in FILE, with the time, instead", set_log_file},
 	{"help", NULL, "Show this text", NULL},
 	{0},
 };

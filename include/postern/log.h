@@ -28,6 +28,17 @@ enum log_level log_level_get(void);
 /* "error", "warning", "info", "debug" to a level; -EINVAL for other text. */
 int log_level_parse(const char *text, enum log_level *level);
 
+/*
+ * From now on messages go to FD instead of standard error, with the time (UTC) in front. FD stays
+ * the log's; one that was given before is closed.
+ */
+void log_to_file(int fd);
+/*
+ * If standard error is the systemd journal (sd-daemon(3), systemd.exec(5) on $JOURNAL_STREAM),
+ * messages begin with their priority in place of their name.
+ */
+void log_detect_journal(void);
+
 void log_message(enum log_level level, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
 

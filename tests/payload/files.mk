@@ -4,7 +4,7 @@
 payload_dir := $(O)/tests/payload
 payload_programs := $(addprefix $(payload_dir)/,test_access test_interrupts test_run)
 payload_tests := $(payload_programs) $(addprefix $(payload_dir)/,test_hostile test_terminal \
-	test_control test_cpus test_multiboot)
+	test_control test_cpus test_multiboot test_service)
 payload_tests := $(payload_programs) \
 	$(addprefix $(payload_dir)/test_,assigned control cpus hostile terminal)
 
@@ -76,6 +76,10 @@ $(payload_dir)/test_control: tests/payload/control.sh $(payload_dir)/garbage.elf
 
 $(payload_dir)/test_terminal: tests/payload/terminal.py $(payload_dir)/garbage.elf $(O)/postern
 	$(Q)printf '#!/bin/sh\nO=%s exec tests/payload/terminal.py\n' '$(O)' >$@
+	$(Q)chmod +x $@
+
+$(payload_dir)/test_service: tests/payload/service.py $(payload_dir)/garbage.elf $(O)/postern
+	$(Q)printf '#!/bin/sh\nO=%s exec tests/payload/service.py\n' '$(O)' >$@
 	$(Q)chmod +x $@
 
 $(payload_dir)/test_cpus: tests/payload/cpus.sh $(payload_dir)/cpus.elf $(O)/postern
