@@ -48,6 +48,20 @@ static const struct config_field pm_fields[] = {
 	 .pass = PCI_PM_CTRL_STATE_MASK},
 };
 
+/*
+ * What the card says of itself (PCI 3.0 appendix I), read through the device. Bit 15 of the address
+ * asks for a write, and what is written stays for the card's next owner: it is never set, so that
+ * a guest's write is a read and, for its driver, one that does not end.
+ */
+static const struct config_field vpd_fields[] = {
+	{.offset = PCI_VPD_ADDR,
+	 .live = PCI_VPD_ADDR_F | PCI_VPD_ADDR_MASK,
+	 .pass = PCI_VPD_ADDR_MASK,
+	 .clear = PCI_VPD_ADDR_F},
+	{.offset = PCI_VPD_DATA, .live = 0xffff},
+	{.offset = PCI_VPD_DATA + 2, .live = 0xffff},
+};
+
 static const struct config_field af_fields[] = {
 	{.offset = PCI_AF_CTRL, .live = 0xff00, .pass = PCI_AF_CTRL_FLR},
 };
@@ -81,6 +95,7 @@ static const struct config_field express_fields[] = {
 /* Standard capabilities that are shown; all others are hidden. */
 static const struct config_rule rules[] = {
 	{PCI_CAP_ID_PM, CONFIG_FIELDS, PCI_PM_SIZEOF, pm_fields, ARRAY_SIZE(pm_fields)},
+	{PCI_CAP_ID_VPD, CONFIG_FIELDS, PCI_CAP_VPD_SIZEOF, vpd_fields, ARRAY_SIZE(vpd_fields)},
 	{PCI_CAP_ID_MSI, CONFIG_MSI, 0, NULL, 0},
 	{PCI_CAP_ID_VNDR, CONFIG_LIVE, 0, NULL, 0},
 	{PCI_CAP_ID_SSVID, CONFIG_READ_ONLY, 8, NULL, 0},
@@ -199,7 +214,7 @@ static void plan_capability(struct vfio_config *config, unsigned cap, unsigned l
 		plan_fields(config, cap, length, rule);
 		if (rule->id == PCI_CAP_ID_AF)
 			config->af = cap;
-		else
+		else if (rule->id == PCI_CAP_ID_PM)
 			config->pm = cap;
 		break;
 	case CONFIG_HIDE:

@@ -84,6 +84,31 @@ static bool chain(const char *expected_hex)
 	return !at && strcmp(text, expected_hex) == 0;
 }
 
+/* Read through the device; never written, whatever else is beside it. */
+Test(vfio_config, vital_product_data)
+{
+	hw[0xb1] = 0xc0;
+	cap(0xc0, PCI_CAP_ID_VPD, 0);
+	cr_assert_eq(vfio_config_plan(&c, hw, PCI_CONFIG_SIZE), 0);
+	cr_assert(chain("01 10 11 03 "));
+	cr_assert_eq(c.pm, 0x40);
+	cr_assert_eq(get16(&c.from_device[0xc0 + PCI_VPD_ADDR]), 0xffff);
+	cr_assert_eq(get32(&c.from_device[0xc0 + PCI_VPD_DATA]), UINT32_MAX);
+	cr_assert_eq(get16(&c.to_device[0xc0 + PCI_VPD_ADDR]), PCI_VPD_ADDR_MASK);
+	cr_assert_eq(get32(&c.to_device[0xc0 + PCI_VPD_DATA]), 0);
+	/* At the very end of the list's space it fits, one step further it would not. */
+	setup();
+	hw[0xb1] = 0xf8;
+	cap(0xf8, PCI_CAP_ID_VPD, 0);
+	cr_assert_eq(vfio_config_plan(&c, hw, PCI_CONFIG_SIZE), 0);
+	cr_assert(chain("01 10 11 03 "));
+	setup();
+	hw[0xb1] = 0xfc;
+	cap(0xfc, PCI_CAP_ID_VPD, 0);
+	cr_assert_eq(vfio_config_plan(&c, hw, PCI_CONFIG_SIZE), 0);
+	cr_assert(chain("01 10 11 "));
+}
+
 Test(vfio_config, a_good_device)
 {
 	cr_assert_eq(vfio_config_plan(&c, hw, PCI_CONFIG_SIZE), 0);

@@ -86,6 +86,36 @@ Test(vfio_device, function_level_reset_wakes_and_clears)
 	cr_assert_eq(hw.irq_fd[VFIO_PCI_MSIX_IRQ_INDEX], 0);
 }
 
+/* The card's own data can be read, and what a guest writes into it goes nowhere. */
+Test(vfio_device, vital_product_data_is_read_only)
+{
+	const unsigned vpd = 0xc0;
+
+	unplug();
+	hardware(true);
+	hw.config[MSIX + 1] = vpd;
+	hw.config[vpd] = PCI_CAP_ID_VPD;
+	plug(&(struct vfio_device_config){.fd = -1});
+
+	cfg_write(vpd + PCI_VPD_ADDR, 2, 0x10);
+	cr_assert_eq(hw16(vpd + PCI_VPD_ADDR), 0x10);
+	hw_set16(vpd + PCI_VPD_ADDR, PCI_VPD_ADDR_F | 0x10); /* the device has done so */
+	hw_set32(vpd + PCI_VPD_DATA, 0x12345678);
+	cr_assert_eq(cfg_read(vpd + PCI_VPD_ADDR, 2), PCI_VPD_ADDR_F | 0x10);
+	cr_assert_eq(cfg_read(vpd + PCI_VPD_DATA, 4), 0x12345678);
+	/* A request to write, in every width that reaches it. */
+	cfg_write(vpd + PCI_VPD_DATA, 4, 0xbadbad);
+	cr_assert_eq(cfg_read(vpd + PCI_VPD_DATA, 4), 0x12345678);
+	cfg_write(vpd + PCI_VPD_ADDR, 2, PCI_VPD_ADDR_F | 0x14);
+	cr_assert_eq(hw16(vpd + PCI_VPD_ADDR), 0x14);
+	cfg_write(vpd + PCI_VPD_ADDR + 1, 1, 0x80);
+	cr_assert_eq(hw16(vpd + PCI_VPD_ADDR), 0x14);
+	hw_set16(vpd + PCI_VPD_ADDR, PCI_VPD_ADDR_F | 0x14);
+	cfg_write(vpd, 4, (PCI_VPD_ADDR_F | UINT32_C(0x18)) << 16);
+	cr_assert_eq(hw16(vpd + PCI_VPD_ADDR), 0x18);
+	cr_assert_eq(hw.config[vpd], PCI_CAP_ID_VPD);
+}
+
 /* ---- pages of a BAR in the guest's address space ---- */
 
 static uint64_t shown_at;
