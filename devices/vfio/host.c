@@ -235,8 +235,9 @@ static int host_check_reserved(struct vfio_host *host, const struct vfio_device 
 	int ret = iommufd_ioas_iova_ranges(host->ctx, ioas, range, &count, &alignment);
 
 	if (ret) {
-		log_error("%s: iommufd does not say which addresses its IOMMU maps: %s; see 'postern doctor'", dev->name,
-			  strerror(-ret));
+		log_error("%s: iommufd does not say which addresses its IOMMU maps: %s; see "
+			  "'postern doctor'",
+			  dev->name, strerror(-ret));
 		return ret;
 	}
 	for (unsigned i = 0; i < gm->count; i++) {

@@ -204,6 +204,11 @@ int vfio_device_setup(struct vfio_device *dev, const struct vfio_device_config *
 /* Reset, and all that undone. Takes the function off its root. */
 void vfio_device_teardown(struct vfio_device *dev);
 
+/* FLAGS of the device's information say whether it can be reset. */
+void vfio_device_reset_query(struct vfio_device *dev, uint32_t flags);
+/* DMA is off. ALL: every device of the machine is being reset, so that it may go with its slot. */
+void vfio_device_reset(struct vfio_device *dev, bool all);
+
 /* ---- the host side ---- */
 
 struct vfio_host {

@@ -21,10 +21,7 @@ static int device_query(struct vfio_device *dev)
 		log_error("%s: not a PCI device; only those can be assigned", dev->name);
 		return -EINVAL;
 	}
-	dev->can_reset = info.flags & VFIO_DEVICE_FLAGS_RESET;
-	if (!dev->can_reset)
-		log_info("%s: cannot be reset: the guest finds it, and leaves it, as it is",
-			 dev->name);
+	vfio_device_reset_query(dev, info.flags);
 	return 0;
 }
 
@@ -65,19 +62,6 @@ static int device_read_config(struct vfio_device *dev, uint8_t *hw)
 	return ret;
 }
 
-static void device_reset(struct vfio_device *dev)
-{
-	int ret;
-
-	if (!dev->can_reset)
-		return;
-	ret = vfio_io_ctl(&dev->io, VFIO_DEVICE_RESET, NULL);
-	if (ret < 0 && !dev->reset_said)
-		log_warning("%s: cannot be reset: %s; it keeps its state", dev->name,
-			    strerror(-ret));
-	dev->reset_said = dev->reset_said || ret < 0;
-}
-
 /* Machine reset. The PCI core has undecoded the BARs and reset MSI-X. */
 static void device_function_reset(struct pci_function *fn)
 {
@@ -85,7 +69,7 @@ static void device_function_reset(struct pci_function *fn)
 
 	/* No DMA while it is reset, and none after until a driver asks for it. */
 	vfio_config_reset(dev);
-	device_reset(dev);
+	vfio_device_reset(dev, true);
 	if (dev->following)
 		vfio_follow_device_changed(&dev->host->follow, dev->follower.devid);
 }
@@ -156,7 +140,8 @@ static int device_pin(struct vfio_device *dev, const uint8_t *hw,
 	ret = vfio_intx_init(&dev->intx, &dev->io, dev->name, config->loop, config->intx);
 	vfio_quiesce(config, false);
 	if (ret) {
-		log_error("%s: cannot watch its interrupt pin: %s; raise 'ulimit -n'", dev->name, strerror(-ret));
+		log_error("%s: cannot watch its interrupt pin: %s; raise 'ulimit -n'", dev->name,
+			  strerror(-ret));
 		return ret;
 	}
 	/* Whichever pin it is on the host, here it is the only function of its slot: INTA. */
@@ -182,8 +167,8 @@ static int device_irqs(struct vfio_device *dev, struct msi_sink *sink)
 	}
 	ret = vfio_io_ctl(&dev->io, VFIO_DEVICE_GET_IRQ_INFO, &info);
 	if (ret < 0) {
-		log_error("%s: the kernel does not describe its interrupts: %s; see 'dmesg'", dev->name,
-			  strerror(-ret));
+		log_error("%s: the kernel does not describe its interrupts: %s; see 'dmesg'",
+			  dev->name, strerror(-ret));
 		return ret;
 	}
 	if (shown > info.count)
@@ -209,14 +194,15 @@ int vfio_device_setup(struct vfio_device *dev, const struct vfio_device_config *
 
 	if (ret)
 		return ret;
-	device_reset(dev);
+	vfio_device_reset(dev, false);
 	ret = device_read_config(dev, hw);
 	if (ret)
 		return ret;
 	if (config->irq_loop) {
 		ret = vfio_loop_sink_init(&dev->loop_sink, config->loop, dev->name, sink);
 		if (ret) {
-			log_error("%s: cannot watch its interrupts: %s; raise 'ulimit -n'", dev->name, strerror(-ret));
+			log_error("%s: cannot watch its interrupts: %s; raise 'ulimit -n'",
+				  dev->name, strerror(-ret));
 			return ret;
 		}
 		sink = &dev->loop_sink.sink;
@@ -242,7 +228,7 @@ void vfio_device_teardown(struct vfio_device *dev)
 {
 	/* It stops doing DMA before anything it could reach goes away. */
 	vfio_config_reset(dev);
-	device_reset(dev);
+	vfio_device_reset(dev, false);
 	vfio_notifiers_stop(dev);
 	device_fini(dev);
 }

@@ -15,6 +15,9 @@
 #define VFIO_UAPI_ATTACH _IO(VFIO_TYPE, VFIO_BASE + 19)
 #define VFIO_UAPI_DETACH _IO(VFIO_TYPE, VFIO_BASE + 20)
 
+/* struct vfio_pci_hot_reset_info, flags: all devices that the reset reaches are in one iommufd. */
+#define VFIO_UAPI_HOT_RESET_OWNED (UINT32_C(1) << 1)
+
 struct vfio_uapi_bind {
 	uint32_t argsz;
 	uint32_t flags;
@@ -45,5 +48,8 @@ _Static_assert(sizeof(struct vfio_uapi_detach) == 8, "VFIO_DEVICE_DETACH_IOMMUFD
 _Static_assert(sizeof(struct vfio_region_info) == 32, "VFIO_DEVICE_GET_REGION_INFO");
 _Static_assert(sizeof(struct vfio_irq_info) == 16, "VFIO_DEVICE_GET_IRQ_INFO");
 _Static_assert(sizeof(struct vfio_irq_set) == 20, "VFIO_DEVICE_SET_IRQS");
+_Static_assert(sizeof(struct vfio_pci_hot_reset_info) == 12, "VFIO_DEVICE_GET_PCI_HOT_RESET_INFO");
+_Static_assert(sizeof(struct vfio_pci_dependent_device) == 8, "VFIO_DEVICE_GET_PCI_HOT_RESET_INFO");
+_Static_assert(sizeof(struct vfio_pci_hot_reset) == 12, "VFIO_DEVICE_PCI_HOT_RESET");
 
 #endif

@@ -64,6 +64,72 @@ Test(vfio_device, a_sleeping_device_without_reset_wakes_with_the_machine)
 	cr_assert_eq(find(EVENT_RESET), -1);
 }
 
+static unsigned hot_resets(void)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < hw.events; i++)
+		count += hw.diary[i].event == EVENT_HOT_RESET;
+	return count;
+}
+
+/* A device that the kernel cannot reset alone, in a slot of FUNCTIONS. */
+static void in_a_slot(unsigned functions, bool owned)
+{
+	unplug();
+	hardware(true);
+	hw.can_reset = false;
+	hw.slot = functions;
+	hw.slot_owned = owned;
+	plug(&(struct vfio_device_config){.fd = -1});
+}
+
+Test(vfio_device, alone_in_its_slot_it_is_reset_with_it)
+{
+	int command;
+
+	in_a_slot(1, true);
+	cr_assert_eq(hot_resets(), 1);
+	start_dma();
+	pci_root_reset(root);
+	cr_assert_eq(hot_resets(), 1);
+	command = find(EVENT_COMMAND);
+	cr_assert_geq(command, 0);
+	cr_assert_gt(find(EVENT_HOT_RESET), command, "DMA ends first");
+	vfio_device_teardown(&dev);
+	cr_assert_eq(hot_resets(), 2);
+	cr_assert_eq(find(EVENT_RESET), -1);
+	vfio_device_setup(&dev,
+			  &(struct vfio_device_config){.fd = -1, .sink = &sink, .loop = loop});
+}
+
+/* Its neighbours may be at work until all that is the machine's is reset. */
+Test(vfio_device, a_shared_slot_is_reset_with_the_machine_alone)
+{
+	in_a_slot(2, true);
+	cr_assert_eq(hot_resets(), 0);
+	pci_root_reset(root);
+	cr_assert_eq(hot_resets(), 1);
+	in_a_slot(2, false); /* the other one is the host's */
+	pci_root_reset(root);
+	cr_assert_eq(hot_resets(), 0);
+	in_a_slot(257, true); /* more than a bus has */
+	pci_root_reset(root);
+	cr_assert_eq(hot_resets(), 0);
+}
+
+Test(vfio_device, one_that_can_be_reset_spares_its_slot)
+{
+	unplug();
+	hardware(true);
+	hw.slot = 1;
+	hw.slot_owned = true;
+	plug(&(struct vfio_device_config){.fd = -1});
+	pci_root_reset(root);
+	cr_assert_eq(hot_resets(), 0);
+	cr_assert_geq(find(EVENT_RESET), 0);
+}
+
 Test(vfio_device, function_level_reset_wakes_and_clears)
 {
 	start_dma();

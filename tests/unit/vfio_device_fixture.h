@@ -34,6 +34,7 @@ enum event {
 	EVENT_POWER,   /* PMCSR: value */
 	EVENT_RESET,
 	EVENT_FLR,
+	EVENT_HOT_RESET,
 	EVENT_IRQS, /* SET_IRQS: index << 8 | action; value: count */
 };
 
@@ -47,6 +48,8 @@ static struct {
 	uint8_t config[PCI_CONFIG_SIZE];
 	uint8_t bar[BAR_SIZE];
 	bool can_reset;
+	unsigned slot; /* functions that a hot reset reaches; 0: there is none */
+	bool slot_owned;
 	uint32_t irq_count[5]; /* by VFIO_PCI_*_IRQ_INDEX */
 	int32_t irq_fd[5];     /* first descriptor of each, 0: none */
 	struct diary diary[256];
@@ -114,6 +117,19 @@ static inline int hw_set_irqs(const struct vfio_irq_set *set)
 	return 0;
 }
 
+static inline int hw_hot_reset_info(struct vfio_pci_hot_reset_info *info)
+{
+	size_t room = info->argsz - sizeof(*info);
+
+	if (!hw.slot)
+		return -ENODEV;
+	info->count = hw.slot;
+	if (room / sizeof(struct vfio_pci_dependent_device) < hw.slot)
+		return -ENOSPC;
+	info->flags = 1 | (hw.slot_owned ? VFIO_UAPI_HOT_RESET_OWNED : 0);
+	return 0;
+}
+
 static inline int hw_ioctl(struct vfio_io *io, unsigned long request, void *arg)
 {
 	struct vfio_region_info *region = arg;
@@ -140,6 +156,14 @@ static inline int hw_ioctl(struct vfio_io *io, unsigned long request, void *arg)
 	case VFIO_DEVICE_RESET:
 		note(EVENT_RESET, 0);
 		return hw.can_reset ? 0 : -ENOTTY;
+	case VFIO_DEVICE_GET_PCI_HOT_RESET_INFO:
+		return hw_hot_reset_info(arg);
+	case VFIO_DEVICE_PCI_HOT_RESET:
+		/* A descriptor of a group would be refused (Linux vfio_pci_ioctl_pci_hot_reset()).
+		 */
+		cr_assert_eq(((struct vfio_pci_hot_reset *)arg)->count, 0);
+		note(EVENT_HOT_RESET, 0);
+		return hw.slot && hw.slot_owned ? 0 : -EINVAL;
 	default:
 		return -ENOTTY;
 	}
