@@ -46,7 +46,8 @@ struct property {
 struct node {
 	const char *name; /* without unit address */
 	const struct property *properties;
-	/* For devices: takes the assembled "key=value,..." text. */
+	/* Takes the assembled "key=value,..." text. NULL: the device option of
+	 * this name does, where there is one. */
 	int (*add)(struct machine_config *config, const char *text);
 };
 
@@ -136,9 +137,9 @@ static const struct node nodes[] = {
 	{"pci", pci_properties, NULL},
 	{"viommu", viommu_properties, config_set_viommu},
 	{"module", module_properties, config_add_module},
-	{"disk", disk_properties, config_add_disk},
-	{"net", net_properties, config_add_net},
-	{"vfio", vfio_properties, config_add_vfio},
+	{"disk", disk_properties, NULL},
+	{"net", net_properties, NULL},
+	{"vfio", vfio_properties, NULL},
 };
 
 /* The property's value as text in OUT. */
@@ -221,6 +222,7 @@ static int read_node(const struct reader *r, int offset)
 {
 	const char *full = fdt_get_name(r->fdt, offset, NULL), *at;
 	const char *shown = full && *full ? full : "/";
+	const struct device_option *option;
 	const struct node *node = NULL;
 	struct device_text device = {"", ""};
 	char whole[sizeof(device) + 1];
@@ -246,10 +248,11 @@ static int read_node(const struct reader *r, int offset)
 		if (rc)
 			return rc;
 	}
-	if (!node->add)
+	option = device_option_find(node->name);
+	if (!node->add && !option)
 		return 0;
 	snprintf(whole, sizeof(whole), "%s%s%s", device.text, *device.rest ? "," : "", device.rest);
-	if (node->add(r->config, whole)) {
+	if (option ? config_add_device(r->config, option, whole) : node->add(r->config, whole)) {
 		log_error("%s: node %s does not describe a device", r->path, shown);
 		return -EINVAL;
 	}

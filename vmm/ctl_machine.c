@@ -95,7 +95,7 @@ static void control_list(void *opaque, struct json_out *out)
 	for (const struct machine_device *dev = m->devices; dev; dev = dev->next) {
 		json_open(out, NULL, '{');
 		json_string(out, "id", dev->id);
-		json_string(out, "kind", dev->class->name);
+		json_string(out, "kind", dev->kind);
 		json_string(out, "source", dev->what);
 		ctl_put_address(out, dev->segment, dev->devfn);
 		json_bool(out, "iommu", dev->iommu);

@@ -44,7 +44,8 @@ static int dma_test_create(struct machine *m)
 	if (!t)
 		return -ENOMEM;
 	m->private[DMA_TEST_ORDER] = t;
-	rc = machine_device_init(m, &t->dev, &dma_test_class, NULL, 0, m->config->dma_test_iommu);
+	rc = machine_device_init(m, &t->dev, &dma_test_class, "dma-test", NULL, 0,
+				 m->config->dma_test_iommu);
 	if (!rc) {
 		env.devfn = t->dev.devfn;
 		rc = machine_place(m, 0, env.devfn, t->dev.iommu, &t->dma, &env.sink);

@@ -4,30 +4,18 @@
 #include <fcntl.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "devices/virtio/virtio.h"
 #include "vmm/machine.h"
 #include "vmm/metrics.h"
-
-enum { NET_ORDER = 3 };
+#include "vmm/options.h"
+#include "vmm/virtio_device.h"
 
 _Static_assert(MACHINE_NET_PAIRS_MAX == VIRTIO_NET_PAIRS_MAX, "options and device agree");
-
-struct net {
-	struct machine_device dev;
-	struct net *next; /* created before */
-	struct virtio_net *net;
-	struct dma_space *dma;
-	char *name;
-};
-
-static const struct device_class net_class;
 
 static int tap_error(const char *name, int error)
 {
@@ -120,8 +108,8 @@ static void taps_close(struct virtio_net_config *device)
 static int taps_open(const struct net_config *config, struct virtio_net_config *device)
 {
 	for (; device->pairs < config->pairs; device->pairs++) {
-		int fd = config->fds ? tap_adopt(config->name, config->fd[device->pairs])
-				     : tap_open(config->name, config->pairs > 1);
+		int fd = config->dev.fds ? tap_adopt(device->name, config->fd[device->pairs])
+					 : tap_open(device->name, config->pairs > 1);
 
 		if (fd < 0) {
 			taps_close(device);
@@ -129,8 +117,8 @@ static int taps_open(const struct net_config *config, struct virtio_net_config *
 		}
 		device->fd[device->pairs] = fd;
 	}
-	if (!config->fds)
-		tap_up(config->name);
+	if (!config->dev.fds)
+		tap_up(device->name);
 	return 0;
 }
 
@@ -146,137 +134,40 @@ static int choose_mac(const struct net_config *config, uint8_t mac[6])
 	return 0;
 }
 
-static void net_free(struct machine *m, struct net *net)
+static int net_create(const struct virtio_env *env, const struct device_config *dev,
+		      struct virtio_pci **device)
 {
-	if (net->net) {
-		machine_device_withdraw(m, &net->dev);
-		virtio_net_free(net->net);
-	}
-	if (net->dma)
-		machine_unplace(m, net->dma, net->dev.iommu);
-	free(net->name);
-	free(net);
-}
+	const struct net_config *config = container_of(dev, const struct net_config, dev);
+	struct virtio_net_config net = {.mtu = config->mtu, .name = dev->source};
+	int rc = choose_mac(config, net.mac);
 
-static int net_create(struct machine *m, const struct net_config *config)
-{
-	struct virtio_net_config device = {.mtu = config->mtu, .name = config->name};
-	struct virtio_env env = {
-		.loop = m->loop,
-		.window = &m->window,
-		.root = m->segment[config->segment].root,
-		.iommu = config->iommu,
-		.memory = &m->memory,
-	};
-	struct net *net = calloc(1, sizeof(*net));
-	int rc;
-
-	if (!net)
-		return -ENOMEM;
-	net->name = strdup(config->name);
-	rc = net->name ? machine_device_init(m, &net->dev, &net_class, config->id, config->segment,
-					     config->iommu)
-		       : -ENOMEM;
 	if (!rc)
-		rc = choose_mac(config, device.mac);
-	if (!rc)
-		rc = taps_open(config, &device);
+		rc = taps_open(config, &net);
 	if (rc)
-		goto fail;
-	net->dev.what = net->name;
-	env.devfn = net->dev.devfn;
-	rc = machine_place(m, config->segment, env.devfn, config->iommu, &net->dma, &env.sink);
-	if (rc)
-		goto close;
-	env.dma = net->dma;
-	rc = virtio_net_new(&env, &device, &net->net);
+		return rc;
+	rc = virtio_net_new(env, &net, device);
 	if (rc) {
-		log_error("--net %s: cannot be a network device: %s", config->name, strerror(-rc));
-		goto close;
+		log_error("--net %s: cannot be a network device: %s", dev->source, strerror(-rc));
+		taps_close(&net);
 	}
-	net->next = m->private[NET_ORDER];
-	m->private[NET_ORDER] = net;
-	machine_device_publish(m, &net->dev);
-	return 0;
-close:
-	taps_close(&device);
-fail:
-	net_free(m, net);
 	return rc;
 }
 
-static void nets_destroy(struct machine *m)
+static void net_stats(const struct virtio_pci *device, const char *id, struct metrics *out)
 {
-	struct net *net, *next;
+	struct virtio_net_stats s;
 
-	for (net = m->private[NET_ORDER]; net; net = next) {
-		next = net->next;
-		net_free(m, net);
-	}
-	m->private[NET_ORDER] = NULL;
+	virtio_net_stats(device, &s);
+	metric_counter(out, "net.rx_packets", id, s.rx_packets);
+	metric_counter(out, "net.rx_bytes", id, s.rx_bytes);
+	metric_counter(out, "net.rx_dropped", id, s.rx_dropped);
+	metric_counter(out, "net.tx_packets", id, s.tx_packets);
+	metric_counter(out, "net.tx_bytes", id, s.tx_bytes);
+	metric_counter(out, "net.tx_dropped", id, s.tx_dropped);
+	metric_counter(out, "net.kicks", id, s.kicks);
+	metric_counter(out, "net.interrupts", id, s.interrupts);
 }
 
-static int nets_create(struct machine *m)
-{
-	for (unsigned i = 0; i < m->config->nets; i++) {
-		int rc = net_create(m, &m->config->net[i]);
-
-		if (rc) {
-			nets_destroy(m);
-			return rc;
-		}
-	}
-	return 0;
-}
-
-static void net_drained(void *opaque)
-{
-	machine_drained(opaque);
-}
-
-static void nets_drain(struct machine *m)
-{
-	/* The caller counted one for the class; each device counts for itself. */
-	for (struct net *net = m->private[NET_ORDER]; net; net = net->next) {
-		atomic_fetch_add(&m->drains, 1);
-		virtio_net_drain(net->net, net_drained, m);
-	}
-	machine_drained(m);
-}
-
-static void nets_resume(struct machine *m)
-{
-	for (struct net *net = m->private[NET_ORDER]; net; net = net->next)
-		virtio_net_resume(net->net);
-}
-
-static void nets_stats(struct machine *m, struct metrics *out)
-{
-	for (struct machine_device *dev = m->devices; dev; dev = dev->next) {
-		const struct net *net = container_of(dev, struct net, dev);
-		struct virtio_net_stats s;
-
-		if (dev->class != &net_class)
-			continue;
-		virtio_net_stats(net->net, &s);
-		metric_counter(out, "net.rx_packets", dev->id, s.rx_packets);
-		metric_counter(out, "net.rx_bytes", dev->id, s.rx_bytes);
-		metric_counter(out, "net.rx_dropped", dev->id, s.rx_dropped);
-		metric_counter(out, "net.tx_packets", dev->id, s.tx_packets);
-		metric_counter(out, "net.tx_bytes", dev->id, s.tx_bytes);
-		metric_counter(out, "net.tx_dropped", dev->id, s.tx_dropped);
-		metric_counter(out, "net.kicks", dev->id, s.kicks);
-		metric_counter(out, "net.interrupts", dev->id, s.interrupts);
-	}
-}
-
-static const struct device_class net_class = {
-	.name = "net",
-	.order = NET_ORDER,
-	.create = nets_create,
-	.destroy = nets_destroy,
-	.drain = nets_drain,
-	.resume = nets_resume,
-	.stats = nets_stats,
-};
-DEVICE_CLASS(net_class);
+static const struct virtio_kind net_kind = {
+	.option = &net_option, .create = net_create, .stats = net_stats};
+VIRTIO_KIND(net_kind);

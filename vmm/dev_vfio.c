@@ -134,13 +134,13 @@ static void quiesce(void *opaque, bool on)
 }
 
 static int device_create(struct machine *m, struct vfio_devices *devices,
-			 const struct vfio_config *want, struct machine_device **dev)
+			 const struct device_config *want, struct machine_device **dev)
 {
 	struct vfio_device_config config = {
-		.path = want->path,
-		.fd = want->fd,
+		.path = want->fds ? NULL : want->source,
+		.fd = container_of(want, const struct vfio_config, dev)->fd,
 		.iommu = want->iommu,
-		.irq_loop = want->irq_loop,
+		.irq_loop = container_of(want, const struct vfio_config, dev)->irq_loop,
 		.loop = m->loop,
 		.window = &m->window,
 		.root = m->segment[want->segment].root,
@@ -156,10 +156,10 @@ static int device_create(struct machine *m, struct vfio_devices *devices,
 		return rc;
 	assigned->machine = m;
 	config.opaque = assigned;
-	assigned->path = strdup(want->path ? want->path : want->soft ? want->soft : "fd");
+	assigned->path = strdup(want->source);
 	if (assigned->path)
-		rc = machine_device_init(m, &assigned->dev, &vfio_class, want->id, want->segment,
-					 want->iommu);
+		rc = machine_device_init(m, &assigned->dev, &vfio_class, "vfio", want->id,
+					 want->segment, want->iommu);
 	if (rc)
 		goto fail;
 	assigned->dev.what = assigned->path;
@@ -170,9 +170,8 @@ static int device_create(struct machine *m, struct vfio_devices *devices,
 	rc = machine_place(m, want->segment, config.devfn, want->iommu, NULL, &config.sink);
 	if (!rc)
 		rc = machine_slot_line(m, want->segment, config.devfn >> 3, &config.intx);
-	if (!rc && want->soft) {
-		rc = vfio_soft_open(m->iommufd_kernel, want->soft, &io);
-		config.path = want->soft;
+	if (!rc && container_of(want, const struct vfio_config, dev)->soft) {
+		rc = vfio_soft_open(m->iommufd_kernel, want->source, &io);
 		config.io = &io;
 	}
 	if (!rc)
@@ -247,32 +246,29 @@ static int vfio_open(struct machine *m)
 
 static int vfio_create(struct machine *m)
 {
+	const struct device_config *want;
 	int rc = 0;
 
-	for (unsigned i = 0; !rc && i < m->config->vfios; i++) {
+	for (unsigned i = 0; !rc && (want = config_device(m->config, &vfio_option, i)); i++) {
 		rc = vfio_open(m);
 		if (!rc)
-			rc = device_create(m, m->private[VFIO_ORDER], &m -> config -> vfio[i],
-					   NULL);
+			rc = device_create(m, m->private[VFIO_ORDER], want, NULL);
 	}
 	if (rc)
 		vfio_destroy(m);
 	return rc;
 }
 
-static int vfio_add(struct machine *m, const char *options, struct machine_device **dev)
+static int vfio_add(struct machine *m, const char *kind, const char *options,
+		    struct machine_device **dev)
 {
-	struct vfio_config config;
-	int rc = config_parse_vfio(&config, options);
+	struct device_config *want;
+	int rc = config_parse_device(m->config, &vfio_option, options, &want);
 
-	if (!rc && config.fd >= 0) {
-		/* The number would be one of this process, not of whoever asks. */
-		log_error("--vfio %s: fd= is for the command line; name the device", options);
-		rc = -EINVAL;
-	}
-	if (!rc)
-		rc = config_check_place(m->config, "vfio", options, config.segment, config.iommu);
-	if (!rc && m->viommu_steer && !config.soft) {
+	(void)kind;
+	if (rc)
+		return rc;
+	if (m->viommu_steer && !container_of(want, const struct vfio_config, dev)->soft) {
 		log_error("--vfio %s: a model of hardware has no assigned devices (accel=hwmodel)",
 			  options);
 		rc = -EOPNOTSUPP;
@@ -280,10 +276,8 @@ static int vfio_add(struct machine *m, const char *options, struct machine_devic
 	if (!rc)
 		rc = vfio_open(m);
 	if (!rc)
-		rc = device_create(m, m->private[VFIO_ORDER], &config, dev);
-	free(config.path);
-	free(config.soft);
-	free(config.id);
+		rc = device_create(m, m->private[VFIO_ORDER], want, dev);
+	config_free_device(want);
 	return rc;
 }
 

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "vmm/metrics.h"
+#include "vmm/options.h"
 #include "vmm/viommu.h"
 
 enum { VIOMMU_ORDER = 0 };
@@ -199,8 +200,8 @@ static bool may_mirror(const struct machine_config *config, unsigned segment)
 {
 	bool mirror = config->ctl_path || config->ctl_fd >= 0;
 
-	for (unsigned i = 0; i < config->vfios; i++)
-		mirror |= config->vfio[i].iommu && config->vfio[i].segment == segment;
+	for (const struct device_config *dev = config->devices; dev; dev = dev->next)
+		mirror |= dev->option == &vfio_option && dev->iommu && dev->segment == segment;
 	return mirror;
 }
 

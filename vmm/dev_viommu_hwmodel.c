@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "vmm/metrics.h"
+#include "vmm/options.h"
 #include "vmm/viommu.h"
 
 struct hwmodel_device {
@@ -34,7 +35,7 @@ int viommu_hwmodel_check(const struct machine *m)
 		log_error("--viommu amd,accel=hwmodel: it must be the machine's only vIOMMU");
 		return -EOPNOTSUPP;
 	}
-	if (config->vfios && config->iommufd != MACHINE_IOMMUFD_SOFT) {
+	if (config_device(config, &vfio_option, 0) && config->iommufd != MACHINE_IOMMUFD_SOFT) {
 		log_error("--viommu amd,accel=hwmodel has devices of its own model only: leave out "
 			  "--vfio, or take accel=soft");
 		return -EOPNOTSUPP;

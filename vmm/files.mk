@@ -10,6 +10,7 @@ obj-$(CONFIG_MACHINE_FILE) += config_fdt.o
 ifneq ($(CONFIG_MACHINE_FILE),y)
 obj-y += config_fdt_absent.o
 endif
+obj-$(CONFIG_VIRTIO) += virtio_device.o
 obj-$(CONFIG_VIRTIO_BLK) += dev_disk.o
 obj-$(CONFIG_CTL) += ctl.o ctl_commands.o ctl_machine.o cmd_ctl.o
 obj-$(CONFIG_SYSTEMD) += service.o

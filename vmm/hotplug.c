@@ -14,8 +14,7 @@
 #include <string.h>
 
 #include "vmm/machine.h"
-
-SECTION_DECLARE(struct device_class, device_classes);
+#include "vmm/options.h"
 
 struct hotplug {
 	struct machine *m;
@@ -80,7 +79,7 @@ int machine_device_ask(struct machine *m, struct machine_device *dev)
 {
 	if (!m->hotplug || !dev->class->release) {
 		log_error("remove %s: a device of kind %s stays with the guest", dev->id,
-			  dev->class->name);
+			  dev->kind);
 		return -EOPNOTSUPP;
 	}
 	dev->asked = true;
@@ -107,28 +106,17 @@ void machine_hotplug_reset(struct machine *m)
 
 /* ---- in ---- */
 
-static const struct device_class *find_class(const char *kind)
-{
-	const struct device_class *const *c;
-
-	section_for_each (c, device_classes) {
-		if (!strcmp((*c)->name, kind) && (*c)->add)
-			return *c;
-	}
-	return NULL;
-}
-
 int machine_device_add(struct machine *m, const char *kind, const char *options,
 		       struct machine_device **dev)
 {
-	const struct device_class *class = find_class(kind);
+	const struct device_class *class = machine_device_class(kind);
 	int rc;
 
-	if (!class || !m->hotplug) {
+	if (!class || !class->add || !m->hotplug) {
 		log_error("add %s: there is no such kind of device, or not in this build", kind);
 		return -ENODEV;
 	}
-	rc = class->add(m, options, dev);
+	rc = class->add(m, kind, options, dev);
 	if (!rc)
 		pci_hotplug_notify(m->hotplug->regs, (*dev)->segment, (*dev)->devfn >> 3, true);
 	return rc;
@@ -188,7 +176,7 @@ int machine_hotplug_new(struct machine *m)
 	int rc;
 
 	/* Who cannot ask for it has no use for it; a host can want an assigned device back. */
-	if (!m->watcher && !m->config->vfios)
+	if (!m->watcher && !config_device(m->config, &vfio_option, 0))
 		return 0;
 	hp = calloc(1, sizeof(*hp));
 	if (!hp)

@@ -17,6 +17,7 @@
 #include "vmm/console.h"
 #include "vmm/machine.h"
 #include "vmm/metrics.h"
+#include "vmm/options.h"
 #include "vmm/service.h"
 
 SECTION_DECLARE(struct device_class, device_classes);
@@ -294,17 +295,6 @@ static int create_devices(struct machine_life *life)
 	return 0;
 }
 
-static bool have_class(const char *name)
-{
-	const struct device_class *const *c;
-
-	section_for_each (c, device_classes) {
-		if (!strcmp((*c)->name, name))
-			return true;
-	}
-	return false;
-}
-
 /* What was asked for must have been compiled in. */
 static int check_classes(const struct machine_config *config)
 {
@@ -313,15 +303,19 @@ static int check_classes(const struct machine_config *config)
 		bool wanted;
 	} need[] = {
 		{"viommu", "--viommu", "AMD_IOMMU", machine_config_viommu(config)},
-		{"disk", "--disk", "VIRTIO_BLK", config->disks > 0},
-		{"net", "--net", "VIRTIO_NET", config->nets > 0},
-		{"vfio", "--vfio", "VFIO", config->vfios > 0},
 		{"dma-test", "--dma-test", "DMA_TEST", config->dma_test},
 		{"control", "--ctl", "CTL", config->ctl_path || config->ctl_fd >= 0},
 	};
 
+	for (const struct device_config *dev = config->devices; dev; dev = dev->next) {
+		if (!machine_device_class(dev->option->name)) {
+			log_error("--%s: this postern was built without CONFIG_%s",
+				  dev->option->name, dev->option->symbol);
+			return -EOPNOTSUPP;
+		}
+	}
 	for (size_t i = 0; i < ARRAY_SIZE(need); i++) {
-		if (need[i].wanted && !have_class(need[i].class)) {
+		if (need[i].wanted && !machine_device_class(need[i].class)) {
 			log_error("%s: this postern was built without CONFIG_%s", need[i].option,
 				  need[i].symbol);
 			return -EOPNOTSUPP;
@@ -348,7 +342,8 @@ static void describe_boot(struct machine_life *life)
 		 * File pages in place of RAM would be other pages than those of the memfd that
 		 * assigned devices reach, and huge page mappings cannot be split.
 		 */
-		.map_files = !m->config->vfios && !m->hotplug && !m->config->hugepages,
+		.map_files = !config_device(m->config, &vfio_option, 0) && !m->hotplug &&
+			     !m->config->hugepages,
 	};
 	boot->reserved[boot->reserved_count++] =
 		(struct guest_e820_entry){MACHINE_ECAM_BASE, MACHINE_ECAM_BUSES * MIB, 2};

@@ -75,19 +75,29 @@ enum viommu_accel {
 	VIOMMU_ACCEL_HWMODEL,
 };
 
-struct disk_config {
-	char *path, *id;
-	bool readonly, iommu;
+struct device_option;
+
+/* What the options of all devices have; the first member of what each has besides. */
+struct device_config {
+	struct device_config *next;
+	const struct device_option *option;
+	char *source; /* file, interface, node or descriptor on the host: what the device shows */
+	bool fds;     /* the source is descriptors of this process */
+	char *id;
 	unsigned segment;
+	bool iommu;
+};
+
+struct disk_config {
+	struct device_config dev;
+	bool readonly;
 };
 
 struct vfio_config {
-	char *path; /* or NULL with fd >= 0 */
-	int fd;
-	char *soft; /* the name of one that lives here; then neither path nor fd */
-	char *id;
-	bool iommu, irq_loop;
-	unsigned segment;
+	struct device_config dev;
+	int fd; /* with dev.fds */
+	bool irq_loop;
+	bool soft; /* it lives in this process, by the name dev.source */
 };
 
 struct viommu_config {
@@ -97,15 +107,12 @@ struct viommu_config {
 };
 
 struct net_config {
-	char *name; /* of the tap, or of what the descriptors are, for messages */
-	char *id;
-	int fd[MACHINE_NET_PAIRS_MAX];
-	unsigned fds; /* 0: the tap is opened by its name */
+	struct device_config dev;
+	int fd[MACHINE_NET_PAIRS_MAX]; /* with dev.fds */
 	unsigned pairs;
 	uint8_t mac[6];
-	bool has_mac, iommu;
+	bool has_mac;
 	uint16_t mtu;
-	unsigned segment;
 };
 
 struct machine_config {
@@ -115,12 +122,7 @@ struct machine_config {
 	uint64_t memory; /* bytes */
 	bool hugepages;
 	unsigned cpus;
-	struct disk_config disk[MACHINE_DEVICES_MAX];
-	unsigned disks;
-	struct net_config net[MACHINE_DEVICES_MAX];
-	unsigned nets;
-	struct vfio_config vfio[MACHINE_DEVICES_MAX];
-	unsigned vfios;
+	struct device_config *devices; /* in the order in which they were given */
 	unsigned segments;
 	struct viommu_config viommu[MACHINE_SEGMENTS_MAX];
 	enum machine_iommufd iommufd;
@@ -310,6 +312,8 @@ void kvm_window_init(struct machine *m);
  */
 struct device_class {
 	const char *name;
+	/* Whether it makes devices of KIND, an option's name. NULL: of the class's name. */
+	bool (*has)(const char *kind);
 	unsigned order; /* creation order: a vIOMMU comes before what it translates */
 	/* Add what the configuration asks for. 0 or -errno after saying why. */
 	int (*create)(struct machine *m);
@@ -323,11 +327,12 @@ struct device_class {
 	/* Loop thread: serve again after a drain that no reset followed. May be NULL. */
 	void (*resume)(struct machine *m);
 	/*
-	 * Loop thread, the guest may be running. Make and publish one more device from OPTIONS, as
-	 * the class's option of the command line takes them. 0 or -errno after saying why. NULL:
-	 * they do not come and go, and there is no release().
+	 * Loop thread, the guest may be running. Make and publish one more device of KIND from
+	 * OPTIONS, as the option of the command line takes them. 0 or -errno after saying why.
+	 * NULL: they do not come and go, and there is no release().
 	 */
-	int (*add)(struct machine *m, const char *options, struct machine_device **dev);
+	int (*add)(struct machine *m, const char *kind, const char *options,
+		   struct machine_device **dev);
 	/*
 	 * Loop thread. The guest has let go of DEV: take it off the bus now, and apart as soon as
 	 * nothing is in flight; machine_device_gone() when it is.
@@ -341,6 +346,7 @@ struct device_class {
 struct machine_device {
 	struct machine_device *next;
 	const struct device_class *class;
+	const char *kind;
 	char id[MACHINE_ID_SIZE];
 	const char *what; /* file or node; the class's */
 	unsigned segment;
@@ -392,7 +398,7 @@ struct machine {
 	int (*viommu_steer)(struct machine *m, unsigned segment, struct viommu_hw_device *device);
 	void (*viommu_unsteer)(struct machine *m, unsigned segment,
 			       struct viommu_hw_device *device);
-	struct iommufd *iommufd_kernel; /* of assigned devices: what --iommufd says */
+	struct iommufd *iommufd_kernel;	       /* of assigned devices: what --iommufd says */
 	struct machine_device *devices;	       /* in order of creation */
 	const struct machine_watcher *watcher; /* or NULL */
 	struct hotplug *hotplug;	       /* NULL: devices stay; set once all are created */
@@ -446,19 +452,21 @@ int machine_pause(struct machine *m);
 int machine_resume(struct machine *m);
 void machine_metrics(struct machine *m, struct metrics *out);
 
+/* The class of devices of KIND, or NULL where this build has none. */
+const struct device_class *machine_device_class(const char *kind);
 /*
- * Give DEV its class, its id (ID, or one of the class's name and a number where ID is NULL) and a
- * free slot of SEGMENT. 0 or -errno after saying why with WHAT, an option's name.
+ * Give DEV its class, its kind, its id (ID, or one of the kind and a number where ID is NULL) and a
+ * free slot of SEGMENT. 0 or -errno after saying why.
  */
 int machine_device_init(struct machine *m, struct machine_device *dev,
-			const struct device_class *class, const char *id, unsigned segment,
-			bool iommu);
+			const struct device_class *class, const char *kind, const char *id,
+			unsigned segment, bool iommu);
 /* From now on it is found by its id. */
 void machine_device_publish(struct machine *m, struct machine_device *dev);
 void machine_device_withdraw(struct machine *m, struct machine_device *dev);
 struct machine_device *machine_device_find(struct machine *m, const char *id);
 /*
- * Hot-plug; loop thread. KIND is a class's name. From -errno on, which has been said, nothing is
+ * Hot-plug; loop thread. KIND is an option's name. From -errno on, which has been said, nothing is
  * changed.
  */
 int machine_device_add(struct machine *m, const char *kind, const char *options,

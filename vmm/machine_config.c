@@ -4,6 +4,7 @@
 
 #include "config.h"
 #include "vmm/machine.h"
+#include "vmm/options.h"
 
 void machine_config_init(struct machine_config *config)
 {
@@ -20,18 +21,11 @@ void machine_config_init(struct machine_config *config)
 
 void machine_config_free(struct machine_config *config)
 {
-	for (unsigned i = 0; i < config->disks; i++) {
-		free(config->disk[i].path);
-		free(config->disk[i].id);
-	}
-	for (unsigned i = 0; i < config->nets; i++) {
-		free(config->net[i].name);
-		free(config->net[i].id);
-	}
-	for (unsigned i = 0; i < config->vfios; i++) {
-		free(config->vfio[i].path);
-		free(config->vfio[i].soft);
-		free(config->vfio[i].id);
+	while (config->devices) {
+		struct device_config *dev = config->devices;
+
+		config->devices = dev->next;
+		config_free_device(dev);
 	}
 	for (unsigned i = 0; i < config->modules; i++) {
 		free((char *)(uintptr_t)config->module[i].path);

@@ -7,6 +7,8 @@
 
 #include "vmm/machine.h"
 
+SECTION_DECLARE(struct device_class, device_classes);
+
 /* ---- names ---- */
 
 bool machine_id_good(const char *id)
@@ -20,6 +22,17 @@ bool machine_id_good(const char *id)
 			return false;
 	}
 	return true;
+}
+
+const struct device_class *machine_device_class(const char *kind)
+{
+	const struct device_class *const *c;
+
+	section_for_each (c, device_classes) {
+		if ((*c)->has ? (*c)->has(kind) : !strcmp((*c)->name, kind))
+			return *c;
+	}
+	return NULL;
 }
 
 struct machine_device *machine_device_find(struct machine *m, const char *id)
@@ -37,12 +50,12 @@ static int take_id(struct machine *m, struct machine_device *dev, const char *id
 
 	if (!id) {
 		do {
-			snprintf(dev->id, sizeof(dev->id), "%s%u", dev->class->name, n++);
+			snprintf(dev->id, sizeof(dev->id), "%s%u", dev->kind, n++);
 		} while (machine_device_find(m, dev->id));
 		return 0;
 	}
 	if (machine_device_find(m, id)) {
-		log_error("--%s id=%s: there is a device of this name", dev->class->name, id);
+		log_error("--%s id=%s: there is a device of this name", dev->kind, id);
 		return -EEXIST;
 	}
 	snprintf(dev->id, sizeof(dev->id), "%s", id);
@@ -71,7 +84,7 @@ static int take_slot(struct machine *m, struct machine_device *dev)
 		slot = pci_root_free_slot(root, (unsigned)slot + 1);
 	if (slot < 0) {
 		log_error("--%s: no free PCI slot%s in segment %u; --pci-segments adds segments",
-			  dev->class->name,
+			  dev->kind,
 			  divided ? dev->iommu ? " behind the vIOMMU" : " beside the vIOMMU" : "",
 			  dev->segment);
 		return slot;
@@ -81,12 +94,13 @@ static int take_slot(struct machine *m, struct machine_device *dev)
 }
 
 int machine_device_init(struct machine *m, struct machine_device *dev,
-			const struct device_class *class, const char *id, unsigned segment,
-			bool iommu)
+			const struct device_class *class, const char *kind, const char *id,
+			unsigned segment, bool iommu)
 {
 	int rc;
 
-	*dev = (struct machine_device){.class = class, .segment = segment, .iommu = iommu};
+	*dev = (struct machine_device){
+		.class = class, .kind = kind, .segment = segment, .iommu = iommu};
 	rc = take_slot(m, dev);
 	return rc ? rc : take_id(m, dev, id);
 }

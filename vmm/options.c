@@ -145,6 +145,7 @@ static int parse_pass(struct machine_config *config, int argc, char **argv, bool
 {
 	for (int i = 0; i < argc; i++) {
 		const char *arg = argv[i], *value = NULL;
+		const struct device_option *device;
 		const struct option_def *o;
 		size_t len;
 		int rc;
@@ -161,7 +162,8 @@ static int parse_pass(struct machine_config *config, int argc, char **argv, bool
 			log_error("unknown option %.*s; see postern run --help", (int)len + 2, arg);
 			return -EINVAL;
 		}
-		if (!o->set) {
+		device = device_option_find(o->name);
+		if (!o->set && !device) {
 			options_help();
 			return 1;
 		}
@@ -179,7 +181,7 @@ static int parse_pass(struct machine_config *config, int argc, char **argv, bool
 		}
 		if ((o->set == machine_file_read) != config_pass)
 			continue;
-		rc = o->set(config, value);
+		rc = device ? config_add_device(config, device, value) : o->set(config, value);
 		if (rc) {
 			if (rc == -ENOMEM)
 				log_error("--%s: out of memory", o->name);
@@ -212,33 +214,15 @@ int config_check_place(const struct machine_config *config, const char *option, 
 
 static int check_segments(const struct machine_config *config)
 {
-	char path[512];
 	int rc = 0;
 
 	for (unsigned i = 0; !rc && i < MACHINE_SEGMENTS_MAX; i++) {
 		if (config->viommu[i].present)
 			rc = config_check_place(config, "viommu", "amd", i, false);
 	}
-	for (unsigned i = 0; !rc && i < config->disks; i++) {
-		const struct disk_config *disk = &config->disk[i];
-
-		snprintf(path, sizeof(path), "path=%s", disk->path);
-		rc = config_check_place(config, "disk", path, disk->segment, disk->iommu);
-	}
-	for (unsigned i = 0; !rc && i < config->nets; i++) {
-		const struct net_config *net = &config->net[i];
-
-		rc = config_check_place(config, "net", net->name, net->segment, net->iommu);
-	}
-	for (unsigned i = 0; !rc && i < config->vfios; i++) {
-		const struct vfio_config *vfio = &config->vfio[i];
-
-		rc = config_check_place(config, "vfio",
-					vfio->path   ? vfio->path
-					: vfio->soft ? vfio->soft
-						     : "fd=N",
-					vfio->segment, vfio->iommu);
-	}
+	for (const struct device_config *dev = config->devices; !rc && dev; dev = dev->next)
+		rc = config_check_place(config, dev->option->name, dev->source, dev->segment,
+					dev->iommu);
 	return rc;
 }
 

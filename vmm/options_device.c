@@ -4,28 +4,12 @@
  * control socket name them.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "vmm/machine.h"
 #include "vmm/options.h"
-
-static int disk_path(void *target, const char *value)
-{
-	struct disk_config *disk = target;
-
-	return *value ? config_set_string(&disk->path, value) : -EINVAL;
-}
-
-static int disk_readonly(void *target, const char *value)
-{
-	return parse_switch(value, &((struct disk_config *)target)->readonly);
-}
-
-static int disk_iommu(void *target, const char *value)
-{
-	return parse_switch(value, &((struct disk_config *)target)->iommu);
-}
 
 /* Whether there are that many is known when all options are. */
 int parse_segment(const char *value, unsigned *segment)
@@ -38,94 +22,170 @@ int parse_segment(const char *value, unsigned *segment)
 	return rc;
 }
 
-static int disk_segment(void *target, const char *value)
+int parse_fd(const char *text, int *fd)
 {
-	return parse_segment(value, &((struct disk_config *)target)->segment);
+	uint64_t number;
+	int rc = parse_number(text, INT32_MAX, &number);
+
+	if (!rc)
+		*fd = (int)number;
+	return rc;
 }
 
-static int vfio_segment(void *target, const char *value)
+/* ---- what all devices have ---- */
+
+int device_iommu(void *target, const char *value)
 {
-	return parse_segment(value, &((struct vfio_config *)target)->segment);
+	return parse_switch(value, &((struct device_config *)target)->iommu);
 }
 
-static int take_id(char **id, const char *value)
+int device_id(void *target, const char *value)
 {
-	return machine_id_good(value) ? config_set_string(id, value) : -EINVAL;
+	if (!machine_id_good(value))
+		return -EINVAL;
+	return config_set_string(&((struct device_config *)target)->id, value);
 }
 
-static int disk_id(void *target, const char *value)
+int device_segment(void *target, const char *value)
 {
-	return take_id(&((struct disk_config *)target)->id, value);
+	return parse_segment(value, &((struct device_config *)target)->segment);
 }
 
-int config_parse_disk(struct disk_config *disk, const char *text)
+int device_source(struct device_config *dev, const char *value)
 {
-	static const struct option_key keys[] = {
-		{"path", disk_path}, {"readonly", disk_readonly}, {"iommu", disk_iommu},
-		{"id", disk_id},     {"segment", disk_segment},	  {0}};
+	if (*value && !dev->source)
+		return config_set_string(&dev->source, value);
+	if (*value)
+		log_error("--%s: %s and %s: give one of them", dev->option->name, dev->source,
+			  value);
+	else
+		log_error("--%s: an empty name; give %s", dev->option->name, dev->option->source);
+	return -EPERM; /* said already */
+}
+
+int device_fd(struct device_config *dev, const char *value, int *fd)
+{
+	char text[16];
+	int rc = parse_fd(value, fd);
+
+	if (rc)
+		return rc;
+	snprintf(text, sizeof(text), "fd=%d", *fd);
+	dev->fds = true;
+	return device_source(dev, text);
+}
+
+static int parse_device(const struct device_option *option, const char *text,
+			struct device_config **out)
+{
+	struct device_config *dev = calloc(1, option->size);
 	int rc;
 
-	*disk = (struct disk_config){0};
-	rc = parse_keys("disk", text, disk, keys, NULL);
-	if (!rc && !disk->path) {
-		log_error("--disk %s: path=FILE is missing", text);
+	if (!dev)
+		return -ENOMEM;
+	dev->option = option;
+	if (option->init)
+		option->init(dev);
+	rc = parse_keys(option->name, text, dev, option->keys, option->bare);
+	if (!rc && !dev->source) {
+		log_error("--%s %s: %s is missing", option->name, text, option->source);
 		rc = -EINVAL;
 	}
-	if (rc) {
-		free(disk->path);
-		free(disk->id);
-		*disk = (struct disk_config){0};
-	}
-	return rc;
+	if (!rc && option->check)
+		rc = option->check(dev, text);
+	if (rc)
+		config_free_device(dev);
+	else
+		*out = dev;
+	return rc == -EPERM ? -EINVAL : rc;
 }
 
-int config_add_disk(struct machine_config *config, const char *text)
+void config_free_device(struct device_config *dev)
 {
-	int rc;
+	if (!dev)
+		return;
+	free(dev->source);
+	free(dev->id);
+	free(dev);
+}
 
-	if (config->disks == MACHINE_DEVICES_MAX) {
-		log_error("--disk %s: there are already %u disks", text, config->disks);
-		return -EINVAL;
+int config_add_device(struct machine_config *config, const struct device_option *option,
+		      const char *text)
+{
+	struct device_config **at = &config->devices;
+	unsigned count = 0;
+
+	for (; *at; at = &(*at)->next)
+		count++;
+	if (count < MACHINE_DEVICES_MAX)
+		return parse_device(option, text, at);
+	log_error("--%s %s: there are already %u devices", option->name, text, count);
+	return -EINVAL;
+}
+
+int config_parse_device(const struct machine_config *config, const struct device_option *option,
+			const char *text, struct device_config **dev)
+{
+	int rc = parse_device(option, text, dev);
+
+	if (rc)
+		return rc;
+	if ((*dev)->fds) {
+		/* The number would be one of this process, not of whoever asks. */
+		log_error("--%s %s: fd= is for the command line; name the device", option->name,
+			  text);
+		rc = -EINVAL;
 	}
-	rc = config_parse_disk(&config->disk[config->disks], text);
 	if (!rc)
-		config->disks++;
+		rc = config_check_place(config, option->name, (*dev)->source, (*dev)->segment,
+					(*dev)->iommu);
+	if (rc)
+		config_free_device(*dev);
 	return rc;
 }
+
+const struct device_config *config_device(const struct machine_config *config,
+					  const struct device_option *option, unsigned n)
+{
+	const struct device_config *dev = config->devices;
+
+	while (dev && (dev->option != option || n--))
+		dev = dev->next;
+	return dev;
+}
+
+/* ---- --disk ---- */
+
+static int disk_path(void *target, const char *value)
+{
+	return device_source(target, value);
+}
+
+static int disk_readonly(void *target, const char *value)
+{
+	return parse_switch(value, &((struct disk_config *)target)->readonly);
+}
+
+const struct device_option disk_option = {
+	.name = "disk",
+	.symbol = "VIRTIO_BLK",
+	.source = "path=FILE",
+	.size = sizeof(struct disk_config),
+	.keys = (const struct option_key[]){{"path", disk_path},
+					    {"readonly", disk_readonly},
+					    DEVICE_KEYS},
+};
+
+/* ---- --vfio ---- */
 
 static int vfio_path(void *target, const char *value)
 {
-	struct vfio_config *vfio = target;
-
-	return *value ? config_set_string(&vfio->path, value) : -EINVAL;
-}
-
-static int vfio_device(void *target, const char *value)
-{
-	if (*value)
-		return vfio_path(target, value);
-	log_error("--vfio: the name of the device is empty");
-	return -EPERM; /* said already */
+	return device_source(target, value);
 }
 
 static int vfio_fd(void *target, const char *value)
 {
-	uint64_t fd;
-	int rc = parse_number(value, INT32_MAX, &fd);
-
-	if (!rc)
-		((struct vfio_config *)target)->fd = (int)fd;
-	return rc;
-}
-
-static int vfio_soft(void *target, const char *value)
-{
-	return take_id(&((struct vfio_config *)target)->soft, value);
-}
-
-static int vfio_iommu(void *target, const char *value)
-{
-	return parse_switch(value, &((struct vfio_config *)target)->iommu);
+	return device_fd(target, value, &((struct vfio_config *)target)->fd);
 }
 
 static int vfio_irq(void *target, const char *value)
@@ -138,48 +198,48 @@ static int vfio_irq(void *target, const char *value)
 	return 0;
 }
 
-static int vfio_id(void *target, const char *value)
+static int vfio_soft(void *target, const char *value)
 {
-	return take_id(&((struct vfio_config *)target)->id, value);
-}
-
-int config_parse_vfio(struct vfio_config *vfio, const char *text)
-{
-	static const struct option_key keys[] = {{"path", vfio_path},	{"fd", vfio_fd},
-						 {"iommu", vfio_iommu}, {"irq", vfio_irq},
-						 {"id", vfio_id},	{"segment", vfio_segment},
-						 {"soft", vfio_soft},	{0}};
-	int rc;
-
-	*vfio = (struct vfio_config){.fd = -1};
-	rc = parse_keys("vfio", text, vfio, keys, vfio_device);
-	if (!rc && !!vfio->path + (vfio->fd >= 0) + !!vfio->soft != 1) {
-		log_error("--vfio %s: give either a device (BDF, sysfs directory, "
-			  "/dev/vfio/devices/vfioN), fd=N or soft=NAME",
-			  text);
-		rc = -EINVAL;
-	}
-	if (rc) {
-		free(vfio->path);
-		free(vfio->soft);
-		free(vfio->id);
-		*vfio = (struct vfio_config){.fd = -1};
-	}
-	return rc == -EPERM ? -EINVAL : rc;
-}
-
-int config_add_vfio(struct machine_config *config, const char *text)
-{
-	int rc;
-
-	if (config->vfios == MACHINE_DEVICES_MAX) {
-		log_error("--vfio %s: there are already %u assigned devices", text, config->vfios);
+	if (!machine_id_good(value))
 		return -EINVAL;
+	((struct vfio_config *)target)->soft = true;
+	return device_source(target, value);
+}
+
+static void vfio_init(struct device_config *dev)
+{
+	container_of(dev, struct vfio_config, dev)->fd = -1;
+}
+
+const struct device_option vfio_option = {
+	.name = "vfio",
+	.symbol = "VFIO",
+	.source = "a device (BDF, sysfs directory, /dev/vfio/devices/vfioN), fd=N or soft=NAME",
+	.size = sizeof(struct vfio_config),
+	.keys = (const struct option_key[]){{"path", vfio_path},
+					    {"fd", vfio_fd},
+					    {"irq", vfio_irq},
+					    {"soft", vfio_soft},
+					    DEVICE_KEYS},
+	.bare = vfio_path,
+	.init = vfio_init,
+};
+
+/* ---- all of them ---- */
+
+const struct device_option *device_option_find(const char *name)
+{
+	static const struct device_option *const options[] = {
+		&disk_option,
+		&net_option,
+		&vfio_option,
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++) {
+		if (!strcmp(options[i]->name, name))
+			return options[i];
 	}
-	rc = config_parse_vfio(&config->vfio[config->vfios], text);
-	if (!rc)
-		config->vfios++;
-	return rc;
+	return NULL;
 }
 
 int config_add_module(struct machine_config *config, const char *text)

@@ -3,7 +3,6 @@
 #include <ctype.h>
 #include <errno.h>
 #include <net/if.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,11 +11,7 @@
 
 static int net_tap(void *target, const char *value)
 {
-	struct net_config *net = target;
-
-	if (!*value || strlen(value) >= IFNAMSIZ || net->fds)
-		return -EINVAL;
-	return config_set_string(&net->name, value);
+	return strlen(value) < IFNAMSIZ ? device_source(target, value) : -EINVAL;
 }
 
 /* One a pair of queues, with colons between. */
@@ -25,26 +20,24 @@ static int net_fd(void *target, const char *value)
 	struct net_config *net = target;
 	char text[12];
 
-	if (net->name)
-		return -EINVAL;
+	net->pairs = 0;
 	for (const char *p = value;; p++) {
 		size_t len = strcspn(p, ":");
-		uint64_t fd;
+		int rc;
 
-		if (len >= sizeof(text) || net->fds == MACHINE_NET_PAIRS_MAX)
+		if (len >= sizeof(text) || net->pairs == MACHINE_NET_PAIRS_MAX)
 			return -EINVAL;
 		memcpy(text, p, len);
 		text[len] = '\0';
-		if (parse_number(text, INT32_MAX, &fd))
-			return -EINVAL;
-		net->fd[net->fds++] = (int)fd;
+		rc = net->pairs ? parse_fd(text, &net->fd[net->pairs])
+				: device_fd(&net->dev, text, &net->fd[0]);
+		if (rc)
+			return rc;
+		net->pairs++;
 		p += len;
 		if (!*p)
-			break;
+			return 0;
 	}
-	net->pairs = net->fds;
-	snprintf(text, sizeof(text), "fd=%d", net->fd[0]);
-	return config_set_string(&net->name, text);
 }
 
 static int net_mac(void *target, const char *value)
@@ -83,54 +76,27 @@ static int net_queues(void *target, const char *value)
 	uint64_t pairs;
 
 	if (parse_number(value, MACHINE_NET_PAIRS_MAX, &pairs) || !pairs ||
-	    (net->fds && pairs != net->fds))
+	    (net->dev.fds && pairs != net->pairs))
 		return -EINVAL;
 	net->pairs = (unsigned)pairs;
 	return 0;
 }
 
-static int net_iommu(void *target, const char *value)
+static void net_init(struct device_config *dev)
 {
-	return parse_switch(value, &((struct net_config *)target)->iommu);
+	container_of(dev, struct net_config, dev)->pairs = 1;
 }
 
-static int net_id(void *target, const char *value)
-{
-	if (!machine_id_good(value))
-		return -EINVAL;
-	return config_set_string(&((struct net_config *)target)->id, value);
-}
-
-static int net_segment(void *target, const char *value)
-{
-	return parse_segment(value, &((struct net_config *)target)->segment);
-}
-
-int config_add_net(struct machine_config *config, const char *text)
-{
-	static const struct option_key keys[] = {
-		{"tap", net_tap}, {"fd", net_fd},	    {"mac", net_mac},
-		{"mtu", net_mtu}, {"queues", net_queues},   {"iommu", net_iommu},
-		{"id", net_id},	  {"segment", net_segment}, {0}};
-	struct net_config *net;
-	int rc;
-
-	if (config->nets == MACHINE_DEVICES_MAX) {
-		log_error("--net %s: there are already %u network devices", text, config->nets);
-		return -EINVAL;
-	}
-	net = &config->net[config->nets];
-	*net = (struct net_config){.pairs = 1};
-	rc = parse_keys("net", text, net, keys, NULL);
-	if (!rc && !net->name) {
-		log_error("--net %s: tap=NAME or fd=N is missing", text);
-		rc = -EINVAL;
-	}
-	if (rc) {
-		free(net->name);
-		free(net->id);
-	} else {
-		config->nets++;
-	}
-	return rc;
-}
+const struct device_option net_option = {
+	.name = "net",
+	.symbol = "VIRTIO_NET",
+	.source = "tap=NAME or fd=N",
+	.size = sizeof(struct net_config),
+	.keys = (const struct option_key[]){{"tap", net_tap},
+					    {"fd", net_fd},
+					    {"mac", net_mac},
+					    {"mtu", net_mtu},
+					    {"queues", net_queues},
+					    DEVICE_KEYS},
+	.init = net_init,
+};

@@ -177,12 +177,7 @@ int config_set_serial(struct machine_config *config, const char *text)
 
 static int iommufd_fd_key(void *target, const char *value)
 {
-	uint64_t fd;
-	int rc = parse_number(value, INT32_MAX, &fd);
-
-	if (!rc)
-		((struct machine_config *)target)->iommufd_fd = (int)fd;
-	return rc;
+	return parse_fd(value, &((struct machine_config *)target)->iommufd_fd);
 }
 
 static int iommufd_kind(void *target, const char *value)
@@ -325,13 +320,13 @@ const struct option_def run_options[] = {
 	{"pci-segments", "N", "PCI segments: root bridges, each with its own bus and devices",
 	 config_set_segments},
 	{"disk", "path=FILE[,readonly=on][,iommu=on][,id=NAME][,segment=N]",
-	 "A virtio block device; may be repeated", config_add_disk},
+	 "A virtio block device; may be repeated", NULL},
 	{"net", "tap=NAME|fd=N[:...][,mac=MAC][,mtu=N][,queues=N][,iommu=on][,id=NAME][,segment=N]",
-	 "A virtio network device on a tap interface; may be repeated", config_add_net},
+	 "A virtio network device on a tap interface; may be repeated", NULL},
 	{"vfio", "DEVICE|fd=N|soft=NAME[,iommu=on][,irq=direct|loop][,id=NAME][,segment=N]",
 	 "Assign a PCI device: BDF, sysfs directory or /dev/vfio/devices/vfioN; or "
 	 "one that lives here (with --iommufd soft); may be repeated",
-	 config_add_vfio},
+	 NULL},
 	{"viommu", "amd[,accel=auto|hw|soft|forward|hwmodel][,features=basic|v2|full][,segment=N]",
 	 "Show the guest an AMD IOMMU; devices of its PCI segment with iommu=on are behind it; may "
 	 "be repeated",

@@ -29,7 +29,24 @@ struct virtio_env {
 	const struct guest_memory *memory;
 };
 
-struct virtio_blk;
+/* A device of whatever kind, as its ..._new() makes it. */
+struct virtio_pci;
+
+/* Take it off the guest's bus, vCPUs stopped. What is in flight goes on; then drain and free. */
+void virtio_pci_unplug(struct virtio_pci *vp);
+/*
+ * After the loop has stopped and virtio_pci_idle() is true; or, unplugged and drained, from work
+ * that was posted to the loop since. NULL is allowed.
+ */
+void virtio_pci_free(struct virtio_pci *vp);
+/* Stop taking requests; runs DONE on the loop's thread once nothing is in flight. Loop thread. */
+void virtio_pci_drain(struct virtio_pci *vp, void (*done)(void *opaque), void *opaque);
+/* Take requests again after a drain, those first that came meanwhile. Loop thread. */
+void virtio_pci_resume(struct virtio_pci *vp);
+/* Whether nothing is in flight. */
+bool virtio_pci_idle(const struct virtio_pci *vp);
+
+/* ---- block ---- */
 
 struct virtio_blk_config {
 	int fd; /* regular file or block device, owned by the device from then on */
@@ -39,32 +56,19 @@ struct virtio_blk_config {
 
 /* Creates the device and publishes its PCI function. -EINVAL (size 0), -errno from fstat. */
 int virtio_blk_new(const struct virtio_env *env, const struct virtio_blk_config *config,
-		   struct virtio_blk **blk);
-/* Take it off the guest's bus, vCPUs stopped. What is in flight goes on; then drain and free. */
-void virtio_blk_unplug(struct virtio_blk *blk);
-/*
- * After the loop has stopped and virtio_blk_idle() is true; or, unplugged and drained, from work
- * that was posted to the loop since.
- */
-void virtio_blk_free(struct virtio_blk *blk);
-/* Stop taking requests; runs DONE on the loop's thread once nothing is in flight. Loop thread. */
-void virtio_blk_drain(struct virtio_blk *blk, void (*done)(void *opaque), void *opaque);
-/* Take requests again after a drain. Loop thread. */
-void virtio_blk_resume(struct virtio_blk *blk);
-bool virtio_blk_idle(const struct virtio_blk *blk);
+		   struct virtio_pci **blk);
 
 struct virtio_blk_stats {
 	/* discards: requests to free or to zero */
 	uint64_t reads, writes, flushes, discards, errors, bytes_read, bytes_written, kicks,
 		interrupts;
 };
-void virtio_blk_stats(const struct virtio_blk *blk, struct virtio_blk_stats *stats);
+/* Of a device that virtio_blk_new() made. */
+void virtio_blk_stats(const struct virtio_pci *blk, struct virtio_blk_stats *stats);
 
 /* ---- network ---- */
 
 #define VIRTIO_NET_PAIRS_MAX 8u
-
-struct virtio_net;
 
 struct virtio_net_config {
 	/*
@@ -84,18 +88,13 @@ struct virtio_net_config {
  * mergeable buffers, control queue.
  */
 int virtio_net_new(const struct virtio_env *env, const struct virtio_net_config *config,
-		   struct virtio_net **net);
-/* After the loop has stopped and virtio_net_idle() is true. */
-void virtio_net_free(struct virtio_net *net);
-/* As virtio_blk_drain(), virtio_blk_resume() and virtio_blk_idle(). */
-void virtio_net_drain(struct virtio_net *net, void (*done)(void *opaque), void *opaque);
-void virtio_net_resume(struct virtio_net *net);
-bool virtio_net_idle(const struct virtio_net *net);
+		   struct virtio_pci **net);
 
 struct virtio_net_stats {
 	uint64_t rx_packets, rx_bytes, rx_dropped, tx_packets, tx_bytes, tx_dropped, kicks,
 		interrupts;
 };
-void virtio_net_stats(const struct virtio_net *net, struct virtio_net_stats *stats);
+/* Of a device that virtio_net_new() made. */
+void virtio_net_stats(const struct virtio_pci *net, struct virtio_net_stats *stats);
 
 #endif

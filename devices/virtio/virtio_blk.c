@@ -424,7 +424,22 @@ static int blk_take(struct virtio_pci *vp, unsigned q)
 	return 1;
 }
 
-static const struct virtio_pci_ops blk_ops = {.take = blk_take};
+static void blk_free(struct virtio_pci *vp)
+{
+	struct virtio_blk *blk = container_of(vp, struct virtio_blk, vp);
+
+	virtio_pci_fini(vp);
+	while (blk->free) {
+		struct blk_request *req = blk->free;
+
+		blk->free = req->next;
+		free(req);
+	}
+	close(blk->fd);
+	free(blk);
+}
+
+static const struct virtio_pci_ops blk_ops = {.take = blk_take, .free = blk_free};
 
 /* ---- life ---- */
 
@@ -453,7 +468,7 @@ static bool can_free_space(int fd, uint64_t size)
 }
 
 int virtio_blk_new(const struct virtio_env *env, const struct virtio_blk_config *config,
-		   struct virtio_blk **out)
+		   struct virtio_pci **out)
 {
 	struct virtio_blk *blk;
 	struct virtio_pci_config transport;
@@ -504,47 +519,14 @@ int virtio_blk_new(const struct virtio_env *env, const struct virtio_blk_config 
 		free(blk);
 		return ret;
 	}
-	*out = blk;
+	*out = &blk->vp;
 	return 0;
 }
 
-void virtio_blk_free(struct virtio_blk *blk)
+void virtio_blk_stats(const struct virtio_pci *vp, struct virtio_blk_stats *stats)
 {
-	if (!blk)
-		return;
-	virtio_pci_fini(&blk->vp);
-	while (blk->free) {
-		struct blk_request *req = blk->free;
+	const struct virtio_blk *blk = container_of(vp, const struct virtio_blk, vp);
 
-		blk->free = req->next;
-		free(req);
-	}
-	close(blk->fd);
-	free(blk);
-}
-
-void virtio_blk_unplug(struct virtio_blk *blk)
-{
-	pci_root_remove(&blk->vp.fn);
-}
-
-void virtio_blk_drain(struct virtio_blk *blk, void (*done)(void *opaque), void *opaque)
-{
-	virtio_pci_drain(&blk->vp, done, opaque);
-}
-
-void virtio_blk_resume(struct virtio_blk *blk)
-{
-	virtio_pci_resume(&blk->vp);
-}
-
-bool virtio_blk_idle(const struct virtio_blk *blk)
-{
-	return virtio_pci_idle(&blk->vp);
-}
-
-void virtio_blk_stats(const struct virtio_blk *blk, struct virtio_blk_stats *stats)
-{
 	stats->reads = blk->stats.reads;
 	stats->writes = blk->stats.writes;
 	stats->flushes = blk->stats.flushes;

@@ -174,8 +174,27 @@ static void net_reset(struct virtio_pci *vp)
 	memcpy(net->space.mac, net->mac, sizeof(net->mac));
 }
 
+static void net_free(struct virtio_pci *vp)
+{
+	struct virtio_net *net = to_net(vp);
+
+	for (unsigned i = 0; i < net->pairs; i++)
+		net_rx_stop(&net->rx[i]);
+	virtio_pci_fini(vp);
+	while (net->free) {
+		struct net_packet *packet = net->free;
+
+		net->free = packet->next;
+		free(packet);
+	}
+	for (unsigned i = 0; i < net->pairs; i++)
+		close(net->fd[i]);
+	free(net->rx);
+	free(net);
+}
+
 static const struct virtio_pci_ops net_ops = {
-	.take = net_take, .start = net_start, .reset = net_reset};
+	.take = net_take, .start = net_start, .reset = net_reset, .free = net_free};
 
 /* ---- life ---- */
 
@@ -190,7 +209,7 @@ static void tap_init(struct virtio_net *net, const struct virtio_net_config *con
 }
 
 int virtio_net_new(const struct virtio_env *env, const struct virtio_net_config *config,
-		   struct virtio_net **out)
+		   struct virtio_pci **out)
 {
 	const int header = sizeof(struct net_header);
 	struct virtio_pci_config transport;
@@ -239,7 +258,7 @@ int virtio_net_new(const struct virtio_env *env, const struct virtio_net_config 
 	ret = virtio_pci_init(&net->vp, env, &transport);
 	if (ret)
 		goto err_rx;
-	*out = net;
+	*out = &net->vp;
 	return 0;
 err_rx:
 	free(net->rx);
@@ -248,42 +267,10 @@ err_free:
 	return ret;
 }
 
-void virtio_net_free(struct virtio_net *net)
+void virtio_net_stats(const struct virtio_pci *vp, struct virtio_net_stats *stats)
 {
-	if (!net)
-		return;
-	for (unsigned i = 0; i < net->pairs; i++)
-		net_rx_stop(&net->rx[i]);
-	virtio_pci_fini(&net->vp);
-	while (net->free) {
-		struct net_packet *packet = net->free;
+	const struct virtio_net *net = container_of(vp, const struct virtio_net, vp);
 
-		net->free = packet->next;
-		free(packet);
-	}
-	for (unsigned i = 0; i < net->pairs; i++)
-		close(net->fd[i]);
-	free(net->rx);
-	free(net);
-}
-
-void virtio_net_drain(struct virtio_net *net, void (*done)(void *opaque), void *opaque)
-{
-	virtio_pci_drain(&net->vp, done, opaque);
-}
-
-void virtio_net_resume(struct virtio_net *net)
-{
-	virtio_pci_resume(&net->vp);
-}
-
-bool virtio_net_idle(const struct virtio_net *net)
-{
-	return virtio_pci_idle(&net->vp);
-}
-
-void virtio_net_stats(const struct virtio_net *net, struct virtio_net_stats *stats)
-{
 	stats->rx_packets = net->stats.rx_packets;
 	stats->rx_bytes = net->stats.rx_bytes;
 	stats->rx_dropped = net->stats.rx_dropped;

@@ -281,6 +281,17 @@ bool virtio_pci_idle(const struct virtio_pci *vp)
 
 /* ---- life ---- */
 
+void virtio_pci_unplug(struct virtio_pci *vp)
+{
+	pci_root_remove(&vp->fn);
+}
+
+void virtio_pci_free(struct virtio_pci *vp)
+{
+	if (vp)
+		vp->config.ops->free(vp);
+}
+
 static int queue_open(struct virtio_pci *vp, struct virtio_pci_queue *q)
 {
 	int ret;

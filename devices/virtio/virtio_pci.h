@@ -30,8 +30,6 @@
 #define VIRTIO_MSIX_SIZE     0x1000u
 #define VIRTIO_MSIX_PBA	     0x800u
 
-struct virtio_pci;
-
 /* What take() may say besides 0, 1 and -errno. What is in the queue waits for the device. */
 #define VIRTIO_PCI_LATER 2
 /* One request was taken and was expensive: others get their turn on the loop before the next. */
@@ -48,6 +46,8 @@ struct virtio_pci_ops {
 	void (*start)(struct virtio_pci *vp);
 	/* Loop thread, vp->lock held: the configuration is as at power-on again. May be NULL. */
 	void (*reset)(struct virtio_pci *vp);
+	/* virtio_pci_free(): virtio_pci_fini(), and what is the device's own. */
+	void (*free)(struct virtio_pci *vp);
 };
 
 struct virtio_pci_config {
@@ -120,10 +120,6 @@ bool virtio_pci_live(const struct virtio_pci *vp);
 bool virtio_pci_has(const struct virtio_pci *vp, unsigned feature);
 /* Return a chain; the interrupt follows with those of its batch. */
 void virtio_pci_push(struct virtio_pci *vp, unsigned q, uint16_t head, uint32_t written);
-void virtio_pci_drain(struct virtio_pci *vp, void (*done)(void *opaque), void *opaque);
-/* After a drain: take requests again, those first that came meanwhile. */
-void virtio_pci_resume(struct virtio_pci *vp);
-bool virtio_pci_idle(const struct virtio_pci *vp);
 
 /* ---- between virtio_pci.c (device side) and virtio_pci_regs.c (guest side) ---- */
 

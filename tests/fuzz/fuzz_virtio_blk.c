@@ -13,7 +13,6 @@
 #define WR	VRING_DESC_F_WRITE
 #define NEXT	VRING_DESC_F_NEXT
 
-static struct virtio_blk *blk;
 static struct virtio_pci *vp;
 static int disk = -1;
 
@@ -40,8 +39,7 @@ static void start(unsigned how)
 	env.loop = loop;
 	env.dma = how & 1 ? &paged.ds : &identity.ds;
 	config.fd = dup(disk);
-	require(!virtio_blk_new(&env, &config, &blk));
-	vp = container_of(published, struct virtio_pci, fn);
+	require(!virtio_blk_new(&env, &config, &vp));
 }
 
 /* A request as drivers make it, or with something wrong. */
@@ -89,7 +87,7 @@ static void check_works(bool iommu)
 	settle(vp);
 	require(used_idx() == 1 && !*(uint8_t *)at(STATUS), "a good request: used %u, status %x",
 		used_idx(), *(uint8_t *)at(STATUS));
-	require(virtio_blk_idle(blk) && !paged.holds, "%u holds are left", paged.holds);
+	require(virtio_pci_idle(vp) && !paged.holds, "%u holds are left", paged.holds);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -128,7 +126,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	require(lseek(disk, 0, SEEK_END) == SECTORS * 512 + 100, "the disk's file has grown");
 	wr(0x14, 1, 0);
 	settle(vp);
-	virtio_blk_free(blk);
+	virtio_pci_free(vp);
 	event_loop_free(loop);
 	require(fuzz_messages() <= 64, "a guest fills the log");
 	return 0;

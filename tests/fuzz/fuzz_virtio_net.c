@@ -12,7 +12,6 @@
 #define HEADER	 12u
 #define FEATURES (BIT(32) | BIT(33) | BIT(15) | BIT(17) | BIT(18) | BIT(22) | BIT(23) | BIT(2) | 3)
 
-static struct virtio_net *net;
 static struct virtio_pci *vp;
 static int wire = -1;
 static uint16_t put[QUEUES];
@@ -76,8 +75,7 @@ static void start(bool iommu)
 	require(!event_loop_new(EVENT_LOOP_POLL, &loop));
 	env.loop = loop;
 	env.dma = iommu ? &paged.ds : &identity.ds;
-	require(!virtio_net_new(&env, &config, &net));
-	vp = container_of(published, struct virtio_pci, fn);
+	require(!virtio_net_new(&env, &config, &vp));
 }
 
 static void op_bring_up(uint64_t features)
@@ -160,7 +158,7 @@ static void check_works(bool iommu)
 	require(used(0), "a packet does not arrive");
 	wr(0x14, 1, 0);
 	settle(vp);
-	require(virtio_net_idle(net) && !paged.holds, "%u holds are left", paged.holds);
+	require(virtio_pci_idle(vp) && !paged.holds, "%u holds are left", paged.holds);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -196,7 +194,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	settle(vp);
 	check_works(how & 1);
-	virtio_net_free(net);
+	virtio_pci_free(vp);
 	event_loop_free(loop);
 	close(wire);
 	require(fuzz_messages() <= 64, "a guest fills the log");

@@ -11,13 +11,13 @@
 
 static inline void config_check(const struct machine_config *config, bool accepted)
 {
-	require(config->disks <= MACHINE_DEVICES_MAX && config->vfios <= MACHINE_DEVICES_MAX);
+	unsigned count = 0;
+
+	for (const struct device_config *dev = config->devices; dev; dev = dev->next, count++)
+		require(dev->source && *dev->source, "device %u shows nothing", count);
+	require(count <= MACHINE_DEVICES_MAX);
 	if (!accepted)
 		return;
-	for (unsigned i = 0; i < config->disks; i++)
-		require(config->disk[i].path && *config->disk[i].path, "disk %u has no path", i);
-	for (unsigned i = 0; i < config->vfios; i++)
-		require(!config->vfio[i].path != (config->vfio[i].fd < 0), "device %u", i);
 	require(config->modules <= GUEST_MODULES_MAX);
 	for (unsigned i = 0; i < config->modules; i++)
 		require(config->module[i].path && *config->module[i].path, "module %u", i);

@@ -39,9 +39,20 @@ while [ $round -lt "$rounds" ]; do
 	find /proc/$pid/fd | wc -l >>/tmp/fds
 done
 echo "rounds $round"
-# The first brings what is shared by all that follow. A client's own may be counted, once.
-sort -n /tmp/fds | sed -n '1p;$p' | tr '\n' ' ' | { read -r least most; echo "descriptors $least $most"; }
 if [ $kind = disk ]; then
+	ip tuntap add tap0 mode tap && ip address add 10.7.0.1/24 dev tap0 && ip link set tap0 up || exit 1
+	round=0
+	while [ $round -lt "$rounds" ]; do
+		round=$((round + 1))
+		ctl add net "tap=tap0$iommu,id=lan"
+		reached "net round $round pings"
+		ctl list | grep '"id":"lan","kind":"net","source":"tap0"' || exit 1
+		ctl remove lan --timeout 60
+		reached "net round $round gone"
+		find /proc/$pid/fd | wc -l >>/tmp/fds
+	done
+	ip link delete tap0
+	echo "net rounds $round"
 	i=0
 	while [ $i -lt "$rounds" ]; do
 		i=$((i + 1))
@@ -67,6 +78,8 @@ else
 	[ ! -e "/sys/bus/pci/devices/$POSTERN_BDF_NVME/driver" ] && ctl list | grep -v '"id":"hot"' && echo "given back"
 	echo "$POSTERN_BDF_NVME" >/sys/bus/pci/drivers_probe
 fi
+# The first brings what is shared by all that follow. A client's own may be counted, once.
+sort -n /tmp/fds | sed -n '1p;$p' | tr '\n' ' ' | { read -r least most; echo "descriptors $least $most"; }
 ctl quit
 wait $pid
 [ $? = 4 ] && echo "quits"

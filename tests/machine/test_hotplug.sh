@@ -42,6 +42,9 @@ for iommu in "" ,iommu=on; do
 	ok "NVMe${iommu:+, iommu=on}: the host wants it back, and has it while the guest runs on" $?
 done
 comes_and_goes "virtio disk, iommu=on" disk ,iommu=on
+grep -q "^net rounds $rounds" "$work/log" &&
+	[ "$(grep -c 'postern-guest: net round .* pings' "$work/log")" = "$rounds" ]
+ok "virtio network device, iommu=on: comes, is used, and goes, $rounds times" $?
 [ "$(grep -c '^stands' "$work/log")" = "$rounds" ] && [ "$(grep -c '^goes on' "$work/log")" = "$rounds" ]
 ok "pause under load: disks stand still, and go on" $?
 

@@ -9,6 +9,7 @@ garbage=$O/tests/payload/garbage.elf
 work=$(mktemp -d)
 socket=$work/socket
 does=spin=1
+within=
 trap 'kill -KILL $pid 2>/dev/null; rm -rf "$work"' EXIT
 truncate -s 4M "$work/disk"
 
@@ -22,7 +23,7 @@ await() { # CMD...: until it succeeds; a minute at the most
 
 machine() { # OPTION...: a guest that spins, with a socket
 	rm -f "$work/out" # what the last one said is not this one's word
-	"$postern" run --kernel "$garbage" --memory 16M --cmdline "$does" --ctl "$socket" "$@" \
+	$within "$postern" run --kernel "$garbage" --memory 16M --cmdline "$does" --ctl "$socket" "$@" \
 		</dev/null >"$work/out" 2>"$work/err" &
 	pid=$!
 	await grep -aq spinning "$work/out"
@@ -95,9 +96,9 @@ done
 descriptors() {
 	find "/proc/$pid/fd" | wc -l
 }
-rounds() { # OPTIONS
+rounds() { # KIND OPTIONS
 	for round in 1 2 3 4 5 6 7 8 9 10; do
-		ctl 0 '"id":"new","address":"000[01]:00:[01]' add disk "path=$work/new,id=new$1" || return
+		ctl 0 '"id":"new","address":"000[01]:00:[01]' add "$1" "$2,id=new" || return
 		ctl 0 '"id":"new",.*"state":"present"' list || return
 		ctl 0 '"command":"remove"' remove new || return
 		[ $round = 1 ] && first=$(descriptors)
@@ -116,6 +117,8 @@ refuses() {
 		ctl 1 'no such PCI segment' add disk "path=$work/new,segment=2" &&
 		ctl 1 'no such kind' add tape x && ctl 1 'no such kind' add control x &&
 		ctl 1 'fd= is for the command line' add vfio fd=0 &&
+		ctl 1 'fd= is for the command line' add net fd=0 &&
+		ctl 1 'is not a value for tap' add net tap=a-name-too-long-for-linux &&
 		ctl 1 '"code":"failed"' add vfio 0000:1f:1f.7 &&
 		ctl 1 '"code":"not-found"' remove absent && ctl 0 '"devices":1}' info
 }
@@ -134,14 +137,26 @@ full() { # until there is no slot, and from there back
 }
 truncate -s 4M "$work/new"
 does=eject=2
+# A network of its own, in which it may make taps.
+taps="unshare -rn"
+$taps [ -w /dev/net/tun ] 2>/dev/null || taps=
 for loop in auto poll; do
+	within=$taps
 	machine --event-loop $loop --pci-segments 2 --viommu amd --viommu amd,segment=1 \
 		--disk "path=$work/disk,iommu=on"
 	is "$loop loop: a machine for hot-plug" $? 0
-	check "$loop loop: a disk comes and goes, ten times" rounds ""
-	check "$loop loop: a disk behind the vIOMMU comes and goes, ten times" rounds ,iommu=on
-	check "$loop loop: a disk in another segment comes and goes, ten times" rounds ,segment=1
-	check "$loop loop: and there behind the vIOMMU" rounds ,segment=1,iommu=on
+	check "$loop loop: a disk comes and goes, ten times" rounds disk "path=$work/new"
+	check "$loop loop: a disk behind the vIOMMU comes and goes, ten times" rounds disk "path=$work/new,iommu=on"
+	check "$loop loop: a disk in another segment comes and goes, ten times" rounds disk "path=$work/new,segment=1"
+	check "$loop loop: and there behind the vIOMMU" rounds disk "path=$work/new,segment=1,iommu=on"
+	for option in "" ,iommu=on,queues=4; do
+		name="$loop loop: a network device comes and goes, ten times${option:+ ($option)}"
+		if [ -n "$taps" ]; then
+			check "$name" rounds net "tap=new$option"
+		else
+			skip "$name" "this user may not make a tap in a network namespace"
+		fi
+	done
 	check "$loop loop: what cannot be added or removed" refuses
 	check "$loop loop: as many as there is room for" full ""
 	check "$loop loop: and behind the vIOMMU" full ,iommu=on
@@ -152,6 +167,7 @@ for loop in auto poll; do
 	ended "$loop loop: hot-plug: it ends with status 4"
 done
 does=spin=1
+within=
 deaf() {
 	ctl 0 true add disk "path=$work/new,id=new" &&
 		ctl 1 '"code":"timeout"' remove new --timeout 0 &&

@@ -25,6 +25,9 @@ static int read_source(struct machine_config *config, const char *body)
 	return rc;
 }
 
+#define DISK(c, n) container_of(config_device(c, &disk_option, n), const struct disk_config, dev)
+
+#define VFIO(c, n) container_of(config_device(c, &vfio_option, n), const struct vfio_config, dev)
 #define COMPATIBLE "compatible = \"postern,machine\";\n"
 
 Test(machine_file, everything)
@@ -65,17 +68,18 @@ Test(machine_file, everything)
 	cr_expect_str_eq(c.module[0].cmdline, "a=b,c d");
 	cr_expect_str_eq(c.module[1].path, "/n");
 	cr_expect_null(c.module[1].cmdline);
-	cr_assert_eq(c.disks, 2);
-	cr_expect_str_eq(c.disk[0].path, "/tmp/a");
-	cr_expect(c.disk[0].readonly && !c.disk[0].iommu);
-	cr_expect(!c.disk[1].readonly && c.disk[1].iommu);
-	cr_assert_eq(c.vfios, 1);
-	cr_expect_str_eq(c.vfio[0].path, "0000:01:00.0");
-	cr_expect(c.vfio[0].iommu && c.vfio[0].irq_loop);
+	cr_expect_null(config_device(&c, &disk_option, 2));
+	cr_expect_str_eq(DISK(&c, 0)->dev.source, "/tmp/a");
+	cr_expect(DISK(&c, 0)->readonly && !DISK(&c, 0)->dev.iommu);
+	cr_expect(!DISK(&c, 1)->readonly && DISK(&c, 1)->dev.iommu);
+	cr_expect_null(config_device(&c, &vfio_option, 1));
+	cr_expect_str_eq(config_device(&c, &vfio_option, 0)->source, "0000:01:00.0");
+	cr_expect(config_device(&c, &vfio_option, 0)->iommu);
+	cr_expect(VFIO(&c, 0)->irq_loop);
 	cr_expect_eq(c.segments, 2);
 	cr_expect(c.viommu[1].present && c.viommu[1].features == VIOMMU_FEATURES_BASIC);
-	cr_expect_eq(c.disk[1].segment, 0);
-	cr_expect_eq(c.vfio[0].segment, 1);
+	cr_expect_eq(DISK(&c, 1)->dev.segment, 0);
+	cr_expect_eq(config_device(&c, &vfio_option, 0)->segment, 1);
 	machine_config_free(&c);
 }
 

@@ -24,6 +24,10 @@ static int parse(struct machine_config *config, const char *const *words)
 	return options_parse(config, argc, argv);
 }
 
+#define DISK(c, n) container_of(config_device(c, &disk_option, n), const struct disk_config, dev)
+#define VFIO(c, n) container_of(config_device(c, &vfio_option, n), const struct vfio_config, dev)
+#define NET(c, n)  container_of(config_device(c, &net_option, n), const struct net_config, dev)
+
 #define PARSE(config, ...) parse(config, (const char *const[]){__VA_ARGS__, NULL})
 
 Test(options, sizes)
@@ -70,29 +74,31 @@ Test(options, a_whole_command_line)
 			   "tap=tap0,mac=02:aB:00:ff:10:01,mtu=9000,queues=2,iommu=on,id=lan",
 			   "--net=fd=5:6"),
 		     0);
-	cr_assert_eq(c.nets, 2);
-	cr_expect_str_eq(c.net[0].name, "tap0");
-	cr_expect_str_eq(c.net[0].id, "lan");
-	cr_expect(c.net[0].has_mac && !memcmp(c.net[0].mac, "\x02\xab\x00\xff\x10\x01", 6));
-	cr_expect(c.net[0].mtu == 9000 && c.net[0].pairs == 2 && !c.net[0].fds && c.net[0].iommu);
-	cr_expect(c.net[1].fds == 2 && c.net[1].fd[1] == 6 && c.net[1].pairs == 2);
-	cr_expect(!c.net[1].has_mac && !c.net[1].iommu);
+	cr_expect_null(config_device(&c, &net_option, 2));
+	cr_expect_str_eq(NET(&c, 0)->dev.source, "tap0");
+	cr_expect_str_eq(NET(&c, 0)->dev.id, "lan");
+	cr_expect(NET(&c, 0)->has_mac && !memcmp(NET(&c, 0)->mac, "\x02\xab\x00\xff\x10\x01", 6));
+	cr_expect(NET(&c, 0)->mtu == 9000 && NET(&c, 0)->pairs == 2);
+	cr_expect(!NET(&c, 0)->dev.fds && NET(&c, 0)->dev.iommu);
+	cr_expect(NET(&c, 1)->dev.fds && NET(&c, 1)->fd[1] == 6 && NET(&c, 1)->pairs == 2);
+	cr_expect_str_eq(NET(&c, 1)->dev.source, "fd=5");
+	cr_expect(!NET(&c, 1)->has_mac && !NET(&c, 1)->dev.iommu);
 	cr_expect_str_eq(c.kernel, "k");
 	cr_expect_str_eq(c.initrd, "i");
 	cr_expect_eq(c.memory, GIB);
 	cr_expect(c.hugepages);
 	cr_expect_eq(c.cpus, 4);
-	cr_assert_eq(c.disks, 2);
-	cr_expect_str_eq(c.disk[0].path, "a.img");
-	cr_expect(c.disk[0].readonly && !c.disk[0].iommu);
-	cr_expect_str_eq(c.disk[1].path, "b=c");
-	cr_expect(!c.disk[1].readonly && c.disk[1].iommu);
-	cr_assert_eq(c.vfios, 3);
-	cr_expect_str_eq(c.vfio[0].path, "0000:01:00.0");
-	cr_expect(c.vfio[0].iommu && c.vfio[0].fd == -1);
-	cr_expect(!c.vfio[1].path && c.vfio[1].fd == 7 && !c.vfio[1].iommu);
-	cr_expect_str_eq(c.vfio[2].soft, "dev");
-	cr_expect(!c.vfio[2].path && c.vfio[2].fd == -1 && c.vfio[2].iommu);
+	cr_expect_null(config_device(&c, &disk_option, 2));
+	cr_expect_str_eq(DISK(&c, 0)->dev.source, "a.img");
+	cr_expect(DISK(&c, 0)->readonly && !DISK(&c, 0)->dev.iommu);
+	cr_expect_str_eq(DISK(&c, 1)->dev.source, "b=c");
+	cr_expect(!DISK(&c, 1)->readonly && DISK(&c, 1)->dev.iommu);
+	cr_expect_null(config_device(&c, &vfio_option, 3));
+	cr_expect_str_eq(VFIO(&c, 0)->dev.source, "0000:01:00.0");
+	cr_expect(VFIO(&c, 0)->dev.iommu && VFIO(&c, 0)->fd == -1 && !VFIO(&c, 0)->dev.fds);
+	cr_expect(VFIO(&c, 1)->dev.fds && VFIO(&c, 1)->fd == 7 && !VFIO(&c, 1)->dev.iommu);
+	cr_expect(VFIO(&c, 2)->soft && VFIO(&c, 2)->fd == -1 && VFIO(&c, 2)->dev.iommu);
+	cr_expect_str_eq(VFIO(&c, 2)->dev.source, "dev");
 	cr_expect_eq(c.iommufd, MACHINE_IOMMUFD_SOFT);
 	cr_expect(c.viommu[0].present && c.viommu[0].accel == VIOMMU_ACCEL_SOFT);
 	cr_expect_eq(c.viommu[0].features, VIOMMU_FEATURES_V2);
@@ -142,6 +148,7 @@ Test(options, refusals, .init = stderr_to_memory)
 		{"--kernel", "k", "--disk", "readonly=on"},
 		{"--kernel", "k", "--disk", "path="},
 		{"--kernel", "k", "--disk", "a.img"},
+		{"--kernel", "k", "--disk", "path=a,path=b"},
 		{"--kernel", "k", "--disk", "path=a,readonly=yes"},
 		{"--kernel", "k", "--disk", "path=a,color=red"},
 		{"--kernel", "k", "--disk", "path=a,iommu=on"}, /* no vIOMMU */
@@ -232,14 +239,14 @@ Test(options, segments, .init = cr_redirect_stderr)
 	cr_expect_eq(c.segments, 3);
 	cr_expect(!c.viommu[0].present && !c.viommu[1].present && c.viommu[2].present);
 	cr_expect_eq(c.viommu[2].features, VIOMMU_FEATURES_V2);
-	cr_expect_eq(c.disk[0].segment, 2);
-	cr_expect_eq(c.vfio[0].segment, 1);
-	cr_expect(c.vfio[0].irq_loop && !c.vfio[1].irq_loop);
+	cr_expect_eq(DISK(&c, 0)->dev.segment, 2);
+	cr_expect_eq(VFIO(&c, 0)->dev.segment, 1);
+	cr_expect(VFIO(&c, 0)->irq_loop && !VFIO(&c, 1)->irq_loop);
 	machine_config_free(&c);
 	cr_expect_eq(parse(&c, elsewhere), -EINVAL);
 	machine_config_free(&c);
 	cr_expect_stderr_eq_str(
-		"postern: error: --disk path=a,segment=1,iommu=on needs an IOMMU there: add "
+		"postern: error: --disk a,segment=1,iommu=on needs an IOMMU there: add "
 		"--viommu amd,segment=1\n");
 }
 
@@ -249,15 +256,33 @@ Test(options, devices_are_bounded, .init = cr_redirect_stderr)
 
 	machine_config_init(&c);
 	for (int i = 0; i < MACHINE_DEVICES_MAX; i++)
-		cr_assert_eq(config_add_disk(&c, "path=x"), 0);
-	cr_expect_eq(config_add_disk(&c, "path=x"), -EINVAL);
-	cr_expect_eq(c.disks, MACHINE_DEVICES_MAX);
+		cr_assert_eq(config_add_device(&c, &disk_option, "path=x"), 0);
+	cr_expect_eq(config_add_device(&c, &disk_option, "path=x"), -EINVAL);
+	cr_expect_null(config_device(&c, &disk_option, MACHINE_DEVICES_MAX));
 	for (int i = 0; i < GUEST_MODULES_MAX; i++)
 		cr_assert_eq(config_add_module(&c, "x,cmdline=a,path=b"), 0);
 	cr_expect_eq(config_add_module(&c, "x"), -EINVAL);
 	cr_expect_eq(c.modules, GUEST_MODULES_MAX);
 	cr_expect_str_eq(c.module[0].path, "x");
 	cr_expect_str_eq(c.module[0].cmdline, "a,path=b");
+	machine_config_free(&c);
+}
+
+/* What the control socket may ask for: no descriptors, and only places that there are. */
+Test(options, devices_that_come_later, .init = cr_redirect_stderr)
+{
+	struct device_config *dev = NULL;
+	struct machine_config c;
+
+	machine_config_init(&c);
+	cr_assert_eq(config_parse_device(&c, &net_option, "tap=t,id=lan,queues=2", &dev), 0);
+	cr_expect(dev->option == &net_option && !strcmp(dev->id, "lan") && !c.devices);
+	config_free_device(dev);
+	cr_expect_eq(config_parse_device(&c, &net_option, "fd=0", &dev), -EINVAL);
+	cr_expect_eq(config_parse_device(&c, &vfio_option, "fd=0", &dev), -EINVAL);
+	cr_expect_eq(config_parse_device(&c, &net_option, "tap=t,iommu=on", &dev), -EINVAL);
+	cr_expect_eq(config_parse_device(&c, &disk_option, "path=a,segment=1", &dev), -EINVAL);
+	cr_expect_eq(config_parse_device(&c, &disk_option, "", &dev), -EINVAL);
 	machine_config_free(&c);
 }
 

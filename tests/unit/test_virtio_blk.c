@@ -16,7 +16,7 @@
 #define WR    VRING_DESC_F_WRITE
 #define NEXT  VRING_DESC_F_NEXT
 
-static struct virtio_blk *blk;
+static struct virtio_pci *blk;
 static struct virtio_pci *vp;
 static int disk; /* the test's own descriptor of the same file */
 
@@ -54,8 +54,8 @@ static void setup(void)
 
 static void teardown(void)
 {
-	cr_expect(virtio_blk_idle(blk));
-	virtio_blk_free(blk);
+	cr_expect(virtio_pci_idle(blk));
+	virtio_pci_free(blk);
 	event_loop_free(loop);
 	close(disk);
 	ram_close();
@@ -448,7 +448,7 @@ Test(virtio_blk, broken_requests)
 static void reset_now(struct event_watch *watch, short revents)
 {
 	(void)revents;
-	if (virtio_blk_idle(blk)) {
+	if (virtio_pci_idle(blk)) {
 		cr_assert_eq(write(watch->fd, &(uint64_t){1}, 8), 8);
 		return;
 	}
@@ -481,7 +481,7 @@ static void reset_in_flight(enum event_loop_kind kind)
 	event_loop_unwatch(loop, &watch);
 	close(watch.fd);
 	cr_expect_eq(rd(0x14, 1), 0);
-	cr_expect(virtio_blk_idle(blk));
+	cr_expect(virtio_pci_idle(blk));
 	/* From here on the memory is the guest's alone. */
 	memset(at(RAM_BASE), 0x99, RAM_SIZE);
 	settle(vp);
@@ -517,7 +517,7 @@ Test(virtio_blk, drain)
 	setup();
 	bring_up(V1 | FLUSH, 16);
 	cr_expect_eq(request(0, 5, 512, WR), 0);
-	virtio_blk_drain(blk, set_true, &done);
+	virtio_pci_drain(blk, set_true, &done);
 	cr_expect(done);
 	*(uint8_t *)at(STATUS) = 0xee;
 	go();

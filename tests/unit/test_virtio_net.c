@@ -83,8 +83,8 @@ static void setup_on(enum event_loop_kind kind, bool iommu, unsigned pairs)
 	for (unsigned i = 0; i < pairs; i++)
 		config.fd[i] = tap_open("test0", pairs > 1);
 	wire_open("test0");
-	cr_assert_eq(virtio_net_new(&env, &config, &net), 0);
-	vp = container_of(published, struct virtio_pci, fn);
+	cr_assert_eq(virtio_net_new(&env, &config, &vp), 0);
+	net = container_of(vp, struct virtio_net, vp);
 }
 
 static void setup(void)
@@ -94,8 +94,8 @@ static void setup(void)
 
 static void teardown(void)
 {
-	cr_expect(virtio_net_idle(net));
-	virtio_net_free(net);
+	cr_expect(virtio_pci_idle(vp));
+	virtio_pci_free(vp);
 	event_loop_free(loop);
 	close(wire);
 	ram_close();
@@ -194,11 +194,11 @@ Test(virtio_net, not_a_tap)
 	struct virtio_net_config config = {.fd = {0}, .pairs = 1, .name = "bad"};
 
 	config.fd[0] = memfd_create("no tap", MFD_CLOEXEC);
-	cr_expect_eq(virtio_net_new(&env, &config, &net), -ENOTTY);
+	cr_expect_eq(virtio_net_new(&env, &config, &vp), -ENOTTY);
 	config.pairs = 0;
-	cr_expect_eq(virtio_net_new(&env, &config, &net), -EINVAL);
+	cr_expect_eq(virtio_net_new(&env, &config, &vp), -EINVAL);
 	config.pairs = VIRTIO_NET_PAIRS_MAX + 1;
-	cr_expect_eq(virtio_net_new(&env, &config, &net), -EINVAL);
+	cr_expect_eq(virtio_net_new(&env, &config, &vp), -EINVAL);
 }
 
 static void both_ways(enum event_loop_kind kind, bool iommu)
@@ -237,7 +237,7 @@ static void both_ways(enum event_loop_kind kind, bool iommu)
 		cr_expect_eq(frame[10] | frame[11] << 8, 1, "num_buffers");
 		cr_expect(frame_is(frame + HEADER, e.len - HEADER, i), "packet %u", i);
 	}
-	virtio_net_stats(net, &stats);
+	virtio_net_stats(vp, &stats);
 	cr_expect_eq(stats.tx_packets, 20);
 	cr_expect_eq(stats.rx_packets, 20);
 	cr_expect_eq(stats.tx_bytes, stats.rx_bytes);
@@ -339,7 +339,7 @@ Test(virtio_net, without_mergeable_buffers_a_long_packet_is_lost)
 	cr_assert_eq(used(0), 1);
 	cr_expect_eq(element(0, 0).len, HEADER + 64);
 	cr_expect(frame_is((uint8_t *)at(data_gpa(0, element(0, 0).id)) + HEADER, 64, 2));
-	virtio_net_stats(net, &stats);
+	virtio_net_stats(vp, &stats);
 	cr_expect_eq(stats.rx_dropped, 1);
 	cr_expect_eq(stats.rx_packets, 1);
 	teardown();
@@ -494,6 +494,65 @@ Test(virtio_net, two_pairs)
 	cr_expect_eq(used(0), 24);
 	teardown();
 }
+
+struct departure {
+	struct event_work go, gone;
+	bool left;
+};
+
+static void departure_gone(struct event_work *work)
+{
+	virtio_pci_free(vp);
+	container_of(work, struct departure, gone)->left = true;
+}
+
+static void departure_drained(void *opaque)
+{
+	event_loop_post(loop, &((struct departure *)opaque)->gone);
+}
+
+static void departure_go(struct event_work *work)
+{
+	virtio_pci_unplug(vp);
+	virtio_pci_drain(vp, departure_drained, container_of(work, struct departure, go));
+}
+
+/* Hot-unplug with packets on their way both ways: the loop goes on without the device. */
+static void unplugged(enum event_loop_kind kind)
+{
+	struct departure d = {.go.run = departure_go, .gone.run = departure_gone};
+
+	setup_on(kind, true, 1);
+	start(V1 | MRG | BIT(33), 3);
+	give(0, 0, 8, 1600);
+	ring(0);
+	for (unsigned i = 0; i < 20; i++)
+		guest_sends(1, (uint16_t)(2 * i), 60 + 50 * i, i);
+	wr(VIRTIO_NOTIFY_OFFSET + VIRTIO_NOTIFY_STEP, 2, 1);
+	for (unsigned i = 0; i < 20; i++)
+		host_sends(60 + 50 * i, i);
+	event_loop_post(loop, &d.go);
+	settle(NULL);
+	cr_expect(d.left);
+	cr_expect_null(published);
+	cr_expect_eq(paged.holds, 0);
+	settle(NULL);
+	event_loop_free(loop);
+	close(wire);
+	ram_close();
+}
+
+Test(virtio_net, unplugged_poll)
+{
+	unplugged(EVENT_LOOP_POLL);
+}
+
+#ifdef CONFIG_EVENT_LOOP_URING
+Test(virtio_net, unplugged_uring)
+{
+	unplugged(EVENT_LOOP_URING);
+}
+#endif
 
 /* The interface goes away under the device: said once, nothing spins, the guest lives. */
 Test(virtio_net, the_interface_is_deleted)

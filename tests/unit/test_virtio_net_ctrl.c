@@ -62,14 +62,14 @@ static void setup(void)
 	env.loop = loop;
 	for (unsigned i = 0; i < config.pairs; i++)
 		cr_assert_geq(config.fd[i] = eventfd(0, EFD_NONBLOCK), 0);
-	cr_assert_eq(virtio_net_new(&env, &config, &net), 0);
-	vp = container_of(published, struct virtio_pci, fn);
+	cr_assert_eq(virtio_net_new(&env, &config, &vp), 0);
+	net = container_of(vp, struct virtio_net, vp);
 	start(V1 | CTRL_VQ | MQ, CONTROL + 1);
 }
 
 static void teardown(void)
 {
-	virtio_net_free(net);
+	virtio_pci_free(vp);
 	event_loop_free(loop);
 	ram_close();
 }

@@ -11,6 +11,24 @@ if [ -n "$busy" ]; then
 		sleep 0.1
 	done &
 fi
+# A network device comes and goes, too: used as long as it is there.
+(
+	round=0
+	card=/sys/class/net/eth0
+	while :; do
+		until [ -e $card ]; do
+			sleep 0.1
+		done
+		round=$((round + 1))
+		ip link set eth0 up
+		ip address add 10.7.0.2/24 dev eth0
+		ping -c 3 -W 20 10.7.0.1 >/dev/null && say "net round $round pings"
+		while [ -e $card ]; do
+			ping -c 1 -W 1 -s 1400 10.7.0.1 >/dev/null 2>&1
+		done
+		say "net round $round gone"
+	done
+) &
 say "waiting for disks"
 round=0
 while :; do
