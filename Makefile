@@ -92,9 +92,11 @@ ifeq ($(IS_CLANG),)
 WARN += -Wmaybe-uninitialized -Wlogical-op -Wduplicated-cond
 endif
 
-CFLAGS ?= -O2 -g
+# Unwinding tables are for exceptions; -g has its own for debuggers.
+CFLAGS ?= $(if $(CONFIG_OPTIMIZE_SIZE),-Os -fno-asynchronous-unwind-tables -fno-unwind-tables,-O2) -g
 POSTERN_CFLAGS := -std=gnu17 -D_GNU_SOURCE -I. -Iinclude -I$(O)/include $(WARN) -fno-strict-aliasing \
-	-fstack-protector-strong -ffunction-sections -fdata-sections -pthread
+	-fstack-protector-strong -ffunction-sections -fdata-sections -pthread \
+	-ffile-prefix-map=$(CURDIR)=. -ffile-prefix-map=$(O)=build
 POSTERN_LDFLAGS := -pthread -Wl,--gc-sections
 ifneq ($(SAN),)
 POSTERN_CFLAGS += -fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all
@@ -109,7 +111,8 @@ LIBS += $(if $(CONFIG_KERNEL_ZSTD),-lzstd) $(if $(CONFIG_KERNEL_LZ4),-llz4)
 # musl's headers do not bring the kernel's, and the libraries' stand among the other C library's.
 ifeq ($(CONFIG_MUSL),y)
 CC := musl-gcc
-POSTERN_CFLAGS += -isystem $(O)/include/musl
+# As they are named there: gcc would name the longer of a link and its target by the shorter.
+POSTERN_CFLAGS += -isystem $(O)/include/musl -fno-canonical-system-headers
 LIBS := /usr/lib/x86_64-linux-gnu/liburing.a /usr/lib/x86_64-linux-gnu/libfdt.a
 POSTERN_LDFLAGS += -no-pie
 libc_headers := $(O)/include/musl/.made

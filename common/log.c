@@ -74,11 +74,14 @@ void log_to_file(int fd)
 void log_detect_journal(void)
 {
 	const char *stream = getenv("JOURNAL_STREAM");
-	unsigned long long device, inode;
+	char ours[64];
 	struct stat st;
 
-	journal = stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 &&
-		  !fstat(STDERR_FILENO, &st) && st.st_dev == device && st.st_ino == inode;
+	if (!stream || fstat(STDERR_FILENO, &st))
+		return;
+	snprintf(ours, sizeof(ours), "%llu:%llu", (unsigned long long)st.st_dev,
+		 (unsigned long long)st.st_ino);
+	journal = !strcmp(stream, ours);
 }
 
 /* What is in front of a message; its length. */
