@@ -7,6 +7,13 @@ payload_tests := $(payload_programs) $(addprefix $(payload_dir)/,test_hostile te
 	test_control test_cpus test_multiboot test_service)
 payload_tests := $(payload_programs) \
 	$(addprefix $(payload_dir)/test_,assigned control cpus hostile terminal)
+payload_tests := $(payload_programs)
+payload_tests += $(payload_dir)/test_assigned
+payload_tests += $(payload_dir)/test_control
+payload_tests += $(payload_dir)/test_cpus
+payload_tests += $(payload_dir)/test_hostile
+payload_tests += $(payload_dir)/test_multiboot
+payload_tests += $(payload_dir)/test_terminal
 
 $(payload_dir)/agent.bin: tests/payload/agent.S tests/payload/agent.h
 	$(say) AS $<
