@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "config.h"
 #include "guest/loader.h"
@@ -125,6 +126,46 @@ static int e820_build(const struct guest_boot *boot, struct placement *place)
 	return 0;
 }
 
+static const char *file_path(const struct guest_boot *boot, unsigned i)
+{
+	if (i < GUEST_FILE_MODULE)
+		return i == GUEST_FILE_KERNEL ? boot->kernel : boot->initrd;
+	return boot->module[i - GUEST_FILE_MODULE].path;
+}
+
+int guest_boot_open(struct guest_boot *boot)
+{
+	static const char *const kind[] = {"kernel", "initrd", "module"};
+	int ret = boot->modules > GUEST_MODULES_MAX ? -EINVAL : 0;
+
+	for (unsigned i = 0; i < GUEST_FILES_MAX; i++)
+		boot->fd[i] = -1;
+	boot->opened = true;
+	for (unsigned i = 0; !ret && i < GUEST_FILE_MODULE + boot->modules; i++) {
+		const char *path = file_path(boot, i);
+		struct image image;
+
+		if (!path)
+			continue;
+		ret = image_open(&image, kind[i < GUEST_FILE_MODULE ? i : GUEST_FILE_MODULE], path,
+				 -1);
+		if (!ret)
+			boot->fd[i] = image.fd;
+	}
+	if (ret)
+		guest_boot_close(boot);
+	return ret;
+}
+
+void guest_boot_close(struct guest_boot *boot)
+{
+	for (unsigned i = 0; boot->opened && i < GUEST_FILES_MAX; i++) {
+		if (boot->fd[i] >= 0)
+			close(boot->fd[i]);
+	}
+	boot->opened = false;
+}
+
 static int kernel_load(const struct guest_boot *boot, struct kernel *kernel)
 {
 	struct image image;
@@ -133,7 +174,7 @@ static int kernel_load(const struct guest_boot *boot, struct kernel *kernel)
 	bool elf;
 	int ret;
 
-	ret = image_open(&image, "kernel", boot->kernel);
+	ret = image_open(&image, "kernel", boot->kernel, loader_file(boot, GUEST_FILE_KERNEL));
 	if (ret)
 		return ret;
 	ret = image_unpack(&image, loader_low_ram_end(boot->memory));

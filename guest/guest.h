@@ -43,6 +43,13 @@ struct guest_module {
 
 #define GUEST_MODULES_MAX 32
 
+enum guest_file {
+	GUEST_FILE_KERNEL,
+	GUEST_FILE_INITRD,
+	GUEST_FILE_MODULE, /* the first */
+	GUEST_FILES_MAX = GUEST_FILE_MODULE + GUEST_MODULES_MAX,
+};
+
 struct guest_boot {
 	const struct guest_memory *memory;
 	const char *kernel;  /* path */
@@ -52,6 +59,12 @@ struct guest_boot {
 	unsigned modules; /* at most GUEST_MODULES_MAX */
 	const void *fdt;  /* passed by setup_data, or NULL */
 	uint32_t fdt_size;
+	/*
+	 * The files, open, by enum guest_file: who can open none any more loads them again at each
+	 * reset. Without OPENED they are opened by their paths at each load.
+	 */
+	bool opened;
+	int fd[GUEST_FILES_MAX]; /* -1: there is none */
 	bool map_files; /* map file pages over guest RAM where alignment allows, else read() them */
 	/* Reserved holes that are not RAM and that the e820 map must name (ECAM, windows). */
 	struct guest_e820_entry reserved[8];
@@ -67,6 +80,10 @@ struct guest_entry {
 	uint64_t argument; /* PVH, Multiboot: what EBX points to; Linux: RSI */
 };
 
+/* Open the files, for all loads to come. 0 or -errno after saying why. */
+int guest_boot_open(struct guest_boot *boot);
+/* Also where they have not been opened. */
+void guest_boot_close(struct guest_boot *boot);
 /* Load kernel, initrd, command line, memory map; ENTRY says how to start. */
 int guest_boot_load(const struct guest_boot *boot, struct guest_entry *entry);
 /* Registers of the boot vCPU (segments, control registers, GDT in guest memory). */

@@ -17,7 +17,7 @@
 #include "postern/bits.h"
 #include "postern/log.h"
 
-int image_open(struct image *image, const char *kind, const char *path)
+int image_open(struct image *image, const char *kind, const char *path, int opened)
 {
 	struct stat st;
 	int ret;
@@ -25,8 +25,9 @@ int image_open(struct image *image, const char *kind, const char *path)
 	image->data = NULL;
 	image->kind = kind;
 	image->path = path;
+	image->borrowed = opened >= 0;
 	/* O_NONBLOCK: a FIFO named by mistake is refused below rather than waited for. */
-	image->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	image->fd = opened >= 0 ? opened : open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	if (image->fd < 0) {
 		ret = -errno;
 		log_error("%s %s: cannot be opened: %s; check the path and its permissions", kind,
@@ -61,7 +62,8 @@ void image_close(struct image *image)
 	if (image->data)
 		munmap(image->data, image->data_mapped);
 	image->data = NULL;
-	close(image->fd);
+	if (!image->borrowed)
+		close(image->fd);
 	image->fd = -1;
 }
 

@@ -21,15 +21,24 @@ struct image {
 	const char *kind; /* "kernel" or "initrd", for messages */
 	const char *path;
 	int fd;
+	bool borrowed; /* the descriptor stays open */
 	uint64_t size;
 	/* Of a file that was compressed: what it holds, SIZE bytes; else NULL. */
 	uint8_t *data;
 	size_t data_mapped;
 };
 
-/* Only regular files, not empty. 0 or -errno after saying why. */
-int image_open(struct image *image, const char *kind, const char *path);
+/*
+ * Only regular files, not empty. OPENED is the file's descriptor, or -1 for it to be opened. 0 or
+ * -errno after saying why.
+ */
+int image_open(struct image *image, const char *kind, const char *path, int opened);
 void image_close(struct image *image);
+/* The descriptor of one of the files, where they have been opened, or -1. */
+static inline int loader_file(const struct guest_boot *boot, unsigned file)
+{
+	return boot->opened ? boot->fd[file] : -1;
+}
 /* LEN bytes at OFFSET; -ENOEXEC where the file ends before. */
 int image_read(const struct image *image, uint64_t offset, void *buf, uint64_t len);
 #ifdef CONFIG_KERNEL_COMPRESSED

@@ -39,15 +39,16 @@ static int choose(const struct placement *place, uint64_t limit, uint64_t low, u
 	return range_fits(*gpa, size, place->kernel.start) ? 0 : -ENOSPC;
 }
 
-static int file_load(const struct guest_boot *boot, struct placement *place, const char *kind,
+static int file_load(const struct guest_boot *boot, struct placement *place, unsigned file,
 		     const char *path, uint64_t limit, uint64_t low, uint64_t ram_end)
 {
+	const char *kind = file == GUEST_FILE_INITRD ? "initrd" : "module";
 	struct module *m = &place->module[place->modules];
 	struct image image;
 	uint64_t tail;
 	int ret;
 
-	ret = image_open(&image, kind, path);
+	ret = image_open(&image, kind, path, loader_file(boot, file));
 	if (ret)
 		return ret;
 	if (choose(place, limit, low, image.size, &m->gpa)) {
@@ -106,8 +107,8 @@ int modules_load(const struct guest_boot *boot, struct placement *place, uint64_
 			continue;
 		ret = command_line_check(m->from);
 		if (!ret)
-			ret = file_load(boot, place, i ? "module" : "initrd", m->from->path, top,
-					low, *limit);
+			ret = file_load(boot, place, GUEST_FILE_INITRD + i, m->from->path, top, low,
+					*limit);
 		if (ret)
 			return ret;
 		if (down)
