@@ -59,6 +59,8 @@ static inline void event_io_done(struct event_loop *loop, struct event_io *io, i
 	io->done(io, result);
 }
 
+/* A ring that is not enabled yet: what the engine does not use, it will refuse. 0 or -errno. */
+int event_uring_restrict(int ring_fd);
 extern const struct event_engine event_engine_uring;
 extern const struct event_engine event_engine_poll;
 

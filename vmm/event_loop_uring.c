@@ -15,9 +15,11 @@
 #include <liburing.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "postern/bits.h"
+#include "postern/log.h"
 #include "vmm/event_loop_engine.h"
 
 #define SQ_ENTRIES 256
@@ -70,15 +72,16 @@ static int create_ring(struct io_uring *ring)
 	return ret;
 }
 
+static const uint8_t needed[] = {IORING_OP_READV,    IORING_OP_WRITEV, IORING_OP_FSYNC,
+				 IORING_OP_POLL_ADD, IORING_OP_READ,   IORING_OP_ASYNC_CANCEL,
+				 IORING_OP_FALLOCATE};
+
 /*
  * Whether the ring does what the engine needs. A policy may allow io_uring_setup() and refuse the
  * other calls: entering a disabled ring answers EBADFD where the call is allowed at all.
  */
 static int probe_ring(struct io_uring *ring)
 {
-	static const int needed[] = {IORING_OP_READV,	 IORING_OP_WRITEV, IORING_OP_FSYNC,
-				     IORING_OP_POLL_ADD, IORING_OP_READ,   IORING_OP_ASYNC_CANCEL,
-				     IORING_OP_FALLOCATE};
 	struct io_uring_probe *probe;
 	int ret = 0;
 
@@ -98,6 +101,22 @@ static int probe_ring(struct io_uring *ring)
 	return ret == -EBADFD ? 0 : ret < 0 ? ret : -ENOSYS;
 }
 
+/*
+ * Requests of a ring pass by the filters of system calls: so it takes none but those needed, and
+ * once enabled is changed no more.
+ */
+int event_uring_restrict(int ring_fd)
+{
+	struct io_uring_restriction allow[ARRAY_SIZE(needed)] = {0};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(needed); i++) {
+		allow[i].opcode = IORING_RESTRICTION_SQE_OP;
+		allow[i].sqe_op = needed[i];
+	}
+	return io_uring_register((unsigned)ring_fd, IORING_REGISTER_RESTRICTIONS, allow,
+				 ARRAY_SIZE(allow));
+}
+
 static int uring_open(struct event_loop *loop)
 {
 	struct uring_engine *u = calloc(1, sizeof(*u));
@@ -111,6 +130,11 @@ static int uring_open(struct event_loop *loop)
 	ret = probe_ring(&u->ring);
 	if (ret)
 		goto err_ring;
+	/* Linux 5.10. */
+	ret = event_uring_restrict(u->ring.ring_fd);
+	if (ret < 0)
+		log_debug("event loop: this host's io_uring takes no restrictions: %s",
+			  strerror(-ret));
 	u->todo_last = &u->todo;
 	u->last = &u->first;
 	loop->engine_data = u;
