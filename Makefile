@@ -29,7 +29,7 @@ endif
 
 export O
 
-components := common iommufd guest devices/legacy devices/virtio devices/vfio devices/amd_iommu devices/test vmm
+components := common sandbox iommufd guest devices/legacy devices/virtio devices/vfio devices/amd_iommu devices/test vmm
 
 .PHONY: all
 all: $(O)/postern

@@ -30,7 +30,7 @@ struct console {
 static struct termios saved_termios;
 static volatile sig_atomic_t termios_saved;
 
-static void terminal_restore(void)
+void console_restore_terminal(void)
 {
 	if (termios_saved)
 		tcsetattr(STDIN_FILENO, TCSANOW, &saved_termios);
@@ -40,7 +40,7 @@ static void terminal_restore(void)
 /* tcsetattr() is async-signal-safe; SA_RESETHAND lets the second raise end the process. */
 static void fatal_signal(int signal)
 {
-	terminal_restore();
+	console_restore_terminal();
 	raise(signal);
 }
 
@@ -55,7 +55,7 @@ static void terminal_raw(void)
 		return;
 	for (size_t i = 0; i < ARRAY_SIZE(fatal); i++)
 		sigaction(fatal[i], &action, NULL);
-	atexit(terminal_restore);
+	atexit(console_restore_terminal);
 	raw = saved_termios;
 	cfmakeraw(&raw);
 	raw.c_oflag |= OPOST; /* the monitor's own messages keep their line ends */
@@ -265,7 +265,7 @@ void console_free(struct console *console)
 {
 	if (!console)
 		return;
-	terminal_restore();
+	console_restore_terminal();
 	uart_free(console->machine->uart);
 	console->machine->uart = NULL;
 	if (console->owns_out)

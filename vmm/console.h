@@ -20,5 +20,7 @@ int console_new(struct machine *m, struct console **console);
 int console_start(struct console *console);
 /* Loop has stopped, vCPUs are gone. Restores the terminal. */
 void console_free(struct console *console);
+/* The terminal as it was before. Async-signal-safe, and may run on any thread, more than once. */
+void console_restore_terminal(void);
 
 #endif

@@ -146,7 +146,8 @@ static void run_add(struct ctl_client *client, const struct json_object *request
 			      json_find(request, "options")->string, &device);
 	log_capture(NULL, 0);
 	if (rc) {
-		ctl_error(client, "failed", "%s", *why ? why : strerror(-rc));
+		ctl_error(client, "failed", "%s%s", *why ? why : strerror(-rc),
+			  sandbox_advice(-rc));
 		return;
 	}
 	out = reply_begin(client, true);

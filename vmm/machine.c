@@ -23,7 +23,6 @@
 SECTION_DECLARE(struct device_class, device_classes);
 
 #define CLASSES_MAX 8
-#define XAPIC_CPUS  255u /* APIC ids of 8 bits, less the one that means all */
 
 /* What machine_run() owns besides the machine that devices see. */
 struct machine_life {
@@ -388,28 +387,6 @@ static int start_vcpus(struct machine *m)
 	return 0;
 }
 
-static int check_cpus(struct machine *m)
-{
-	struct kvm *kvm = &m->kvm;
-	const unsigned cpus = m->config->cpus;
-
-	if (cpus > kvm->max_cpus) {
-		log_error("--cpus %u: KVM on this host allows %u", cpus, kvm->max_cpus);
-		return -EINVAL;
-	}
-	if (cpus <= XAPIC_CPUS)
-		return 0;
-	if (!kvm->x2apic_api) {
-		log_error("--cpus %u: KVM on this host has no KVM_CAP_X2APIC_API, and without it "
-			  "at most %u processors can be told apart; it needs Linux 4.7 or later",
-			  cpus, XAPIC_CPUS);
-		return -EOPNOTSUPP;
-	}
-	/* The vIOMMU's remapping entries have 32 bits for them. */
-	kvm->msi_ext_dest_id = !machine_config_viommu(m->config);
-	return 0;
-}
-
 static int assemble(struct machine_life *life)
 {
 	struct machine *m = &life->m;
@@ -431,7 +408,7 @@ static int assemble(struct machine_life *life)
 	if (!rc)
 		rc = kvm_open(&m->kvm);
 	if (!rc)
-		rc = check_cpus(m);
+		rc = machine_check_cpus(m);
 	if (!rc)
 		rc = ram_slots_add(m);
 	if (!rc)
@@ -452,6 +429,10 @@ static int assemble(struct machine_life *life)
 	rc = build_fdt(life);
 	for (unsigned i = 0; !rc && i < config->cpus; i++)
 		rc = vcpu_new(m, i, &m->vcpu[i]);
+	if (!rc)
+		rc = guest_boot_open(&life->boot);
+	if (!rc)
+		rc = machine_sandbox_enter(m);
 	if (!rc)
 		rc = power_on(life);
 	if (!rc)
@@ -484,6 +465,7 @@ static void take_apart(struct machine_life *life)
 		event_loop_free(m->loop);
 	if (life->signals.fd > 0)
 		close(life->signals.fd);
+	guest_boot_close(&life->boot);
 	free(life->fdt);
 }
 
@@ -563,11 +545,15 @@ int machine_run(struct machine_config *config)
 	kvm_window_init(m);
 
 	rc = assemble(life);
+	m->pausing = 1; /* no guest code before this thread's filter */
 	if (!rc)
 		rc = start_vcpus(m);
+	if (!rc)
+		rc = machine_sandbox_loop(m);
 	if (rc) {
 		m->end = MACHINE_FAILED;
 	} else {
+		machine_resume_vcpus(m);
 		service_ready();
 		rc = event_loop_run(m->loop);
 	}

@@ -27,6 +27,7 @@
 #include "postern/msi_sink.h"
 #include "postern/pci.h"
 #include "postern/section.h"
+#include "sandbox/sandbox.h"
 
 #define MACHINE_CPUS_MAX      1024
 #define MACHINE_SEGMENTS_MAX  GUEST_SEGMENTS_MAX
@@ -35,6 +36,7 @@
 #define MACHINE_SLOTS	      32u /* of a segment */
 #define MACHINE_ID_SIZE	      32u
 #define MACHINE_NET_PAIRS_MAX 8
+#define MACHINE_SANDBOX_PATHS 16
 
 /* Guest physical address map below 4 GiB; RAM above it starts at 4 GiB. */
 #define MACHINE_LOW_RAM_END UINT64_C(0xc0000000)
@@ -138,6 +140,9 @@ struct machine_config {
 	char *ctl_path;		 /* control socket, or NULL */
 	int ctl_fd;		 /* the same as a listening descriptor, or -1 */
 	bool stats;		 /* print the counters at the end */
+	enum sandbox_mode sandbox;
+	char *sandbox_path[MACHINE_SANDBOX_PATHS]; /* files of devices that come later */
+	unsigned sandbox_paths;
 };
 
 /* Whether any segment has a vIOMMU. */
@@ -302,6 +307,13 @@ enum machine_end {
 	MACHINE_QUIT,	 /* the user asked (Ctrl-A X, second SIGTERM) */
 	MACHINE_FAILED,	 /* the monitor itself could not go on */
 };
+
+/* Whether KVM here can have as many vCPUs as the configuration wants, and tell them apart. */
+int machine_check_cpus(struct machine *m);
+/* All files of the command line are open, no file of the guest's has been read, no thread made. */
+int machine_sandbox_enter(struct machine *m);
+/* The loop's thread, after it has made all others. */
+int machine_sandbox_loop(struct machine *m);
 
 /* Make m->window work on m->kvm. */
 void kvm_window_init(struct machine *m);
@@ -512,6 +524,7 @@ enum {
 	EXIT_USAGE = 2,	      /* bad command line or machine file */
 	EXIT_GUEST_CRASH = 3, /* triple fault or another fatal guest state */
 	EXIT_KILLED = 4,      /* the user ended the machine */
+	EXIT_SANDBOX = 5,     /* a thread made a call that its sandbox does not allow */
 };
 
 #endif

@@ -128,7 +128,7 @@ void options_help(void)
 		       o->argument ? o->argument : "", o->help);
 	printf("\nExit status: 0 the guest powered off; 1 the host could not do it; 2 bad command "
 	       "line;\n"
-	       "3 the guest crashed; 4 ended by the user.\n");
+	       "3 the guest crashed; 4 ended by the user; 5 ended by its own sandbox.\n");
 }
 
 static const struct option_def *find_option(const char *name, size_t len)

@@ -113,6 +113,7 @@ int config_set_event_loop(struct machine_config *config, const char *text);
 int config_set_iommufd(struct machine_config *config, const char *text);
 /* The value of --viommu-command-nr. -EINVAL after saying why. */
 int parse_command_nr(const char *text, unsigned *nr);
+int config_set_sandbox(struct machine_config *config, const char *text);
 int config_set_trace(struct machine_config *config, const char *text);
 int config_set_string(char **field, const char *text);
 

@@ -175,6 +175,40 @@ int config_set_serial(struct machine_config *config, const char *text)
 	return 0;
 }
 
+static int sandbox_mode(void *target, const char *value)
+{
+	static const struct choice modes[] = {
+		{"on", SANDBOX_ON}, {"off", SANDBOX_OFF}, {"log", SANDBOX_LOG}, {0}};
+	int mode = choose("sandbox", value, modes);
+
+	if (mode < 0)
+		return -EPERM; /* said already */
+	((struct machine_config *)target)->sandbox = (enum sandbox_mode)mode;
+	return 0;
+}
+
+static int sandbox_path(void *target, const char *value)
+{
+	struct machine_config *config = target;
+
+	if (config->sandbox_paths == MACHINE_SANDBOX_PATHS) {
+		log_error("--sandbox path=%s: there can be %d paths", value, MACHINE_SANDBOX_PATHS);
+		return -EPERM;
+	}
+	if (!*value)
+		return -EINVAL;
+	config->sandbox_path[config->sandbox_paths] = strdup(value);
+	return config->sandbox_path[config->sandbox_paths++] ? 0 : -ENOMEM;
+}
+
+int config_set_sandbox(struct machine_config *config, const char *text)
+{
+	static const struct option_key keys[] = {{"path", sandbox_path}, {0}};
+	int rc = parse_keys("sandbox", text, config, keys, sandbox_mode);
+
+	return rc && rc != -ENOMEM ? -EINVAL : rc;
+}
+
 static int iommufd_fd_key(void *target, const char *value)
 {
 	return parse_fd(value, &((struct machine_config *)target)->iommufd_fd);
@@ -351,6 +385,10 @@ const struct option_def run_options[] = {
 	 "Control socket, see postern ctl; fd passes a listening one, systemd that of a .socket "
 	 "unit",
 	 set_ctl},
+	{"sandbox", "on|off|log[,path=PATH]...",
+	 "Confine the process: system calls, files, privileges; what postern ctl adds is opened "
+	 "from PATH",
+	 config_set_sandbox},
 	{"stats", NULL, "Print counters when the machine ends", set_stats},
 	{"log-level", "error|warning|info|debug", "What to say on standard error", set_log_level},
 	{"log-file", "FILE", "Say it in FILE, with the time, instead", set_log_file},

@@ -416,6 +416,8 @@ void *vcpu_thread(void *opaque)
 
 	is_vcpu = true;
 	set_up_signals();
+	if (sandbox_thread(SANDBOX_VCPU))
+		machine_finish(m, MACHINE_FAILED);
 	atomic_store(&vcpu->tid, (int)gettid());
 	pthread_mutex_lock(&m->pause_lock);
 	m->vcpus_running++;

@@ -20,11 +20,11 @@ ctl() {
 truncate -s 16M /tmp/stays
 dd if=/dev/urandom of=/tmp/comes bs=1M count=16 2>/dev/null
 case $kind in
-vfio) disk=/dev/nvme0n1 options=$POSTERN_BDF_NVME ;;
-disk) disk=/dev/vdb options=path=/tmp/comes ;;
+vfio) disk=/dev/nvme0n1 options=$POSTERN_BDF_NVME from=/dev/vfio/devices ;;
+disk) disk=/dev/vdb options=path=/tmp/comes from=/tmp/comes ;;
 esac
 "$postern" run --kernel "$kernel/vmlinux" --initrd "$initrd" --memory 256M --ctl $socket --viommu amd \
-	--disk path=/tmp/stays --stats --cmdline \
+	--sandbox on,path=$from --disk path=/tmp/stays --stats --cmdline \
 	"console=ttyS0 panic=-1 postern.job=hotplug postern.disk=$disk postern.busy=/dev/vda" \
 	</dev/null >$log 2>&1 &
 pid=$!

@@ -11,7 +11,9 @@ socket=$work/socket
 does=spin=1
 within=
 trap 'kill -KILL $pid 2>/dev/null; rm -rf "$work"' EXIT
-truncate -s 4M "$work/disk"
+truncate -s 4M "$work/disk" "$work/new"
+unconfined=
+"$postern" doctor | grep -q "landlock *yes" || unconfined=1
 
 await() { # CMD...: until it succeeds; a minute at the most
 	for _ in $(seq 600); do
@@ -135,7 +137,6 @@ full() { # until there is no slot, and from there back
 	done
 	ctl 0 '"devices":1}' info
 }
-truncate -s 4M "$work/new"
 does=eject=2
 # A network of its own, in which it may make taps.
 taps="unshare -rn"
@@ -187,6 +188,37 @@ check "a paused guest: devices come, and go at its reset" paused
 check "a guest that never answers: quit while one is asked for" ctl 1 timeout remove other --timeout 0
 check "a guest that never answers: quit" ctl 0 true quit
 ended "a guest that never answers: it ends with status 4"
+
+# In a sandbox.
+confined() { # to the files that it names, where the kernel can do that
+	[ -n "$unconfined" ] || ctl 1 'sandbox opens only' add disk "path=$work/elsewhere"
+}
+truncate -s 4M "$work/elsewhere"
+does=eject=2
+for loop in auto poll; do
+	machine --event-loop $loop --pci-segments 2 --viommu amd --viommu amd,segment=1 \
+		--sandbox "on,path=$work/new,path=$work/disk" --disk "path=$work/disk,iommu=on"
+	is "$loop loop, sandbox: a machine" $? 0
+	check "$loop loop, sandbox: every command, running and paused" both
+	check "$loop loop, sandbox: a disk comes and goes, ten times" rounds disk "path=$work/new,segment=1,iommu=on"
+	check "$loop loop, sandbox: a disk from elsewhere does not" confined
+	check "$loop loop, sandbox: quit" ctl 0 true quit
+	ended "$loop loop, sandbox: it ends with status 4"
+done
+does=spin=1
+
+# What it boots from it has open: a reset needs no file's name, nor that the file is still there.
+again() {
+	rm "$work/kernel" && : >"$work/out" && ctl 0 true reset && await grep -aq spinning "$work/out"
+}
+cp "$garbage" "$work/kernel"
+garbage=$work/kernel
+machine --sandbox on --serial "file=$work/out"
+is "a kernel's file that goes away" $? 0
+garbage=$O/tests/payload/garbage.elf
+check "a kernel's file that goes away: a reset boots it again" again
+check "a kernel's file that goes away: quit" ctl 0 true quit
+ended "a kernel's file that goes away: it ends with status 4"
 
 machine
 kill -KILL $pid

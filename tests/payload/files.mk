@@ -13,6 +13,7 @@ payload_tests += $(payload_dir)/test_control
 payload_tests += $(payload_dir)/test_cpus
 payload_tests += $(payload_dir)/test_hostile
 payload_tests += $(payload_dir)/test_multiboot
+payload_tests += $(payload_dir)/test_sandbox
 payload_tests += $(payload_dir)/test_terminal
 
 $(payload_dir)/agent.bin: tests/payload/agent.S tests/payload/agent.h
@@ -104,7 +105,11 @@ $(payload_dir)/test_assigned: tests/payload/assigned.sh $(payload_dir)/assigned.
 	$(Q)printf '#!/bin/sh\nO=%s exec tests/payload/assigned.sh\n' '$(O)' >$@
 	$(Q)chmod +x $@
 
+$(payload_dir)/test_sandbox: $(payload_dir)/test_sandbox.o $(payload_dir)/garbage.elf $(O)/postern
+	$(say) LD $@
+	$(Q)$(CC) $(filter-out -static,$(POSTERN_LDFLAGS)) $(LDFLAGS) -o $@ $<
+
 .PHONY: payload-tests
 payload-tests: $(payload_tests)
 
--include $(payload_programs:=.d) $(payload_dir)/harness.d
+-include $(payload_programs:=.d) $(payload_dir)/test_sandbox.d $(payload_dir)/harness.d

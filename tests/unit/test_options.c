@@ -200,6 +200,10 @@ Test(options, refusals, .init = stderr_to_memory)
 		{"--kernel", "k", "--guest-fdt", "maybe"},
 		{"--kernel", "k", "--log-level", "loud"},
 		{"--kernel", "k", "--stats=1"},
+		{"--kernel", "k", "--sandbox", "maybe"},
+		{"--kernel", "k", "--sandbox", ""},
+		{"--kernel", "k", "--sandbox", "on,path="},
+		{"--kernel", "k", "--sandbox", "on,file=x"},
 		{"--kernel", "k", "--config", "/nonexistent.dtb"},
 	};
 
@@ -248,6 +252,30 @@ Test(options, segments, .init = cr_redirect_stderr)
 	cr_expect_stderr_eq_str(
 		"postern: error: --disk a,segment=1,iommu=on needs an IOMMU there: add "
 		"--viommu amd,segment=1\n");
+}
+
+Test(options, sandbox, .init = cr_redirect_stderr)
+{
+	struct machine_config c;
+
+	cr_assert_eq(PARSE(&c, "--kernel", "k"), 0);
+	cr_expect(c.sandbox == SANDBOX_DEFAULT && !c.sandbox_paths);
+	machine_config_free(&c);
+	cr_assert_eq(PARSE(&c, "--kernel", "k", "--sandbox", "log"), 0);
+	cr_expect_eq(c.sandbox, SANDBOX_LOG);
+	machine_config_free(&c);
+	cr_assert_eq(PARSE(&c, "--kernel", "k", "--sandbox=off", "--sandbox", "on,path=a,path=b",
+			   "--sandbox", "path=c"),
+		     0);
+	cr_expect_eq(c.sandbox, SANDBOX_ON);
+	cr_assert_eq(c.sandbox_paths, 3);
+	cr_expect_str_eq(c.sandbox_path[0], "a");
+	cr_expect_str_eq(c.sandbox_path[2], "c");
+	while (c.sandbox_paths < MACHINE_SANDBOX_PATHS)
+		cr_assert_eq(config_set_sandbox(&c, "path=d"), 0);
+	cr_expect_eq(config_set_sandbox(&c, "path=d"), -EINVAL);
+	cr_expect_eq(c.sandbox_paths, MACHINE_SANDBOX_PATHS);
+	machine_config_free(&c);
 }
 
 Test(options, devices_are_bounded, .init = cr_redirect_stderr)
