@@ -9,6 +9,7 @@
 # make fuzz TARGET=name    fuzz one target until it is stopped
 # make demo                boot a microVM with an assigned NVMe disk behind a vIOMMU
 # make bench               benchmarks against peers
+# make sizes               size, memory and start time of each profile
 # make install             DESTDIR= and prefix= as usual
 #
 # O=DIR builds elsewhere; V=1 shows commands; SAN=address,undefined or SAN=thread instruments.
@@ -184,7 +185,7 @@ unit-tests: $(unit_tests)
 # tests/NAME/*.mk add payloads, conformance suites, fuzz targets and benchmarks.
 -include $(sort $(wildcard tests/*/files.mk))
 
-.PHONY: check-fast check check-long demo bench
+.PHONY: check-fast check check-long demo bench sizes
 check-fast: $(O)/.packages all unit-tests $(payload_tests) $(conformance_tests) $(fuzz_programs)
 	$(Q)tests/check --fast
 check: $(O)/.packages
@@ -195,6 +196,9 @@ demo: $(O)/.packages all
 	$(Q)tests/machine/demo
 bench: $(O)/.packages all $(bench_programs)
 	$(Q)tests/bench/run
+
+sizes: $(O)/.packages
+	$(Q)O=$(O) tests/bench/profiles
 
 # ---- the rest ------------------------------------------------------------------------------
 
