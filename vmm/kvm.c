@@ -35,11 +35,17 @@ static int enable_cap(struct kvm *kvm, unsigned cap, uint64_t arg)
 	return ioctl(kvm->vm, KVM_ENABLE_CAP, &enable) < 0 ? -errno : 0;
 }
 
-static int open_node(struct kvm *kvm)
+/* FD is an open /dev/kvm that somebody passed in, or -1. */
+static int open_node(struct kvm *kvm, int fd)
 {
 	int version, rc;
 
-	kvm->fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	kvm->fd = fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 3) : open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	if (kvm->fd < 0 && fd >= 0) {
+		rc = -errno;
+		log_error("--kvm fd=%d: %s", fd, strerror(-rc));
+		return rc;
+	}
 	if (kvm->fd < 0) {
 		rc = -errno;
 		if (rc == -ENOENT || rc == -ENODEV || rc == -ENXIO)
@@ -198,14 +204,14 @@ static unsigned physical_bits(const struct kvm_cpuid2 *cpuid)
 	return bits >= 32 && bits <= 52 ? bits : PHYS_BITS_FALLBACK;
 }
 
-int kvm_open(struct kvm *kvm)
+int kvm_open_fd(struct kvm *kvm, int fd)
 {
 	int rc, size;
 
 	memset(kvm, 0, sizeof(*kvm));
 	kvm->fd = kvm->vm = -1;
 	pthread_mutex_init(&kvm->lock, NULL);
-	rc = open_node(kvm);
+	rc = open_node(kvm, fd);
 	if (rc)
 		goto fail;
 	size = ioctl(kvm->fd, KVM_GET_VCPU_MMAP_SIZE, 0);
@@ -235,6 +241,11 @@ int kvm_open(struct kvm *kvm)
 fail:
 	kvm_close(kvm);
 	return rc;
+}
+
+int kvm_open(struct kvm *kvm)
+{
+	return kvm_open_fd(kvm, -1);
 }
 
 void kvm_close(struct kvm *kvm)

@@ -406,7 +406,7 @@ static int assemble(struct machine_life *life)
 	if (!rc)
 		rc = memory_new(&m->memory, config->memory, config->hugepages);
 	if (!rc)
-		rc = kvm_open(&m->kvm);
+		rc = kvm_open_fd(&m->kvm, config->kvm_fd);
 	if (!rc)
 		rc = machine_check_cpus(m);
 	if (!rc)

@@ -129,6 +129,7 @@ struct machine_config {
 	struct viommu_config viommu[MACHINE_SEGMENTS_MAX];
 	enum machine_iommufd iommufd;
 	int iommufd_fd; /* pre-opened /dev/iommu or -1 */
+	int kvm_fd;	/* pre-opened /dev/kvm or -1 */
 	unsigned viommu_command_nr;
 	enum event_loop_kind loop;
 	enum serial_kind serial;
@@ -181,6 +182,8 @@ struct kvm {
 
 /* Open /dev/kvm and create a VM with a split irqchip; every missing thing is said in one line. */
 int kvm_open(struct kvm *kvm);
+/* The same with FD, a /dev/kvm that is open already and stays so, or -1. */
+int kvm_open_fd(struct kvm *kvm, int fd);
 void kvm_close(struct kvm *kvm);
 int kvm_memory_add(struct kvm *kvm, uint64_t gpa, uint64_t size, void *host, bool readonly);
 int kvm_memory_remove(struct kvm *kvm, uint64_t gpa);

@@ -16,6 +16,7 @@ void machine_config_init(struct machine_config *config)
 		.cpus = 1,
 		.segments = 1,
 		.iommufd_fd = -1,
+		.kvm_fd = -1,
 		.ctl_fd = -1,
 		.viommu_command_nr = CONFIG_VIOMMU_COMMAND_NR,
 		.cmdline = strdup(CONFIG_DEFAULT_CMDLINE),

@@ -175,6 +175,23 @@ int config_set_serial(struct machine_config *config, const char *text)
 	return 0;
 }
 
+static int kvm_fd_key(void *target, const char *value)
+{
+	uint64_t fd;
+	int rc = parse_number(value, INT32_MAX, &fd);
+
+	if (!rc)
+		((struct machine_config *)target)->kvm_fd = (int)fd;
+	return rc;
+}
+
+static int set_kvm(struct machine_config *config, const char *text)
+{
+	static const struct option_key keys[] = {{"fd", kvm_fd_key}, {0}};
+
+	return parse_keys("kvm", text, config, keys, NULL) ? -EINVAL : 0;
+}
+
 static int sandbox_mode(void *target, const char *value)
 {
 	static const struct choice modes[] = {
@@ -367,6 +384,7 @@ const struct option_def run_options[] = {
 	 config_set_viommu},
 	{"iommufd", "kernel|soft[,fd=N]",
 	 "Whose iommufd assigned devices use; fd passes an open /dev/iommu", config_set_iommufd},
+	{"kvm", "fd=N", "Use this open /dev/kvm", set_kvm},
 	{"viommu-command-nr", "NR", "ioctl number of IOMMU_VIOMMU_COMMAND on this kernel",
 	 set_command_nr},
 	{"config", "FILE", "Machine description (.dtb or .dts); options override it",

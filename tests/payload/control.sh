@@ -213,12 +213,18 @@ again() {
 }
 cp "$garbage" "$work/kernel"
 garbage=$work/kernel
-machine --sandbox on --serial "file=$work/out"
+machine --sandbox on --kvm fd=7 --serial "file=$work/out" 7<>/dev/kvm
 is "a kernel's file that goes away" $? 0
 garbage=$O/tests/payload/garbage.elf
 check "a kernel's file that goes away: a reset boots it again" again
 check "a kernel's file that goes away: quit" ctl 0 true quit
 ended "a kernel's file that goes away: it ends with status 4"
+
+not_kvm() {
+	"$postern" run --kernel "$garbage" --memory 16M --kvm fd=8 </dev/null 2>"$work/err2" 8<"$work/disk"
+	[ $? = 1 ] && [ "$(wc -l <"$work/err2")" = 1 ]
+}
+check "a descriptor that is no /dev/kvm" not_kvm
 
 machine
 kill -KILL $pid

@@ -200,6 +200,8 @@ Test(options, refusals, .init = stderr_to_memory)
 		{"--kernel", "k", "--guest-fdt", "maybe"},
 		{"--kernel", "k", "--log-level", "loud"},
 		{"--kernel", "k", "--stats=1"},
+		{"--kernel", "k", "--kvm", "fd=-1"},
+		{"--kernel", "k", "--kvm", "3"},
 		{"--kernel", "k", "--sandbox", "maybe"},
 		{"--kernel", "k", "--sandbox", ""},
 		{"--kernel", "k", "--sandbox", "on,path="},
