@@ -120,6 +120,11 @@ static const struct property net_properties[] = {{"tap", PROPERTY_TEXT, NULL, "t
 						 {"iommu", PROPERTY_FLAG, NULL, "iommu"},
 						 {"segment", PROPERTY_NUMBER, NULL, "segment"},
 						 {0}};
+static const struct property rng_properties[] = {{"src", PROPERTY_PATH, NULL, "src"},
+						 {"rate", PROPERTY_TEXT, NULL, "rate"},
+						 {"iommu", PROPERTY_FLAG, NULL, "iommu"},
+						 {"segment", PROPERTY_NUMBER, NULL, "segment"},
+						 {0}};
 static const struct property vfio_properties[] = {{"device", PROPERTY_TEXT, NULL, "path"},
 						  {"iommu", PROPERTY_FLAG, NULL, "iommu"},
 						  {"irq", PROPERTY_TEXT, NULL, "irq"},
@@ -139,6 +144,7 @@ static const struct node nodes[] = {
 	{"module", module_properties, config_add_module},
 	{"disk", disk_properties, NULL},
 	{"net", net_properties, NULL},
+	{"rng", rng_properties, NULL},
 	{"vfio", vfio_properties, NULL},
 };
 

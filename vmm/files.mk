@@ -15,6 +15,7 @@ obj-$(CONFIG_VIRTIO_BLK) += dev_disk.o
 obj-$(CONFIG_CTL) += ctl.o ctl_commands.o ctl_machine.o cmd_ctl.o
 obj-$(CONFIG_SYSTEMD) += service.o
 obj-$(CONFIG_VIRTIO_NET) += dev_net.o
+obj-$(CONFIG_VIRTIO_RNG) += dev_rng.o
 obj-$(CONFIG_VFIO) += dev_vfio.o
 obj-$(CONFIG_VFIO_SOFT) += dev_vfio_soft.o
 obj-y += viommu_trace.o

@@ -117,6 +117,12 @@ struct net_config {
 	uint16_t mtu;
 };
 
+struct rng_config {
+	struct device_config dev;
+	bool file; /* dev.source is one */
+	uint64_t rate;
+};
+
 struct machine_config {
 	char *kernel, *initrd, *cmdline;
 	struct guest_module module[GUEST_MODULES_MAX]; /* strings from malloc() */

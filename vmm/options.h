@@ -56,9 +56,10 @@ int parse_keys(const char *what, const char *text, void *target, const struct op
 /* An option that gives the machine a device; the device's kind has the same name. */
 struct device_option {
 	const char *name;
-	const char *symbol; /* of Kconfig, without CONFIG_ */
-	const char *source; /* which keys name what it shows, for messages */
-	size_t size;	    /* of its configuration, which begins with a struct device_config */
+	const char *symbol;   /* of Kconfig, without CONFIG_ */
+	const char *source;   /* which keys name what it shows, for messages */
+	const char *standard; /* source of a device for which none is given; may be NULL */
+	size_t size;	      /* of its configuration, which begins with a struct device_config */
 	const struct option_key *keys;
 	int (*bare)(void *target, const char *value); /* see parse_keys() */
 	/* Before the keys, which change what it sets. May be NULL. */
@@ -67,7 +68,7 @@ struct device_option {
 	int (*check)(const struct device_config *dev, const char *text);
 };
 
-extern const struct device_option disk_option, net_option, vfio_option;
+extern const struct device_option disk_option, net_option, rng_option, vfio_option;
 /* By its name; NULL where there is none. */
 const struct device_option *device_option_find(const char *name);
 

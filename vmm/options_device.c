@@ -87,6 +87,8 @@ static int parse_device(const struct device_option *option, const char *text,
 	if (option->init)
 		option->init(dev);
 	rc = parse_keys(option->name, text, dev, option->keys, option->bare);
+	if (!rc && !dev->source && option->standard)
+		rc = config_set_string(&dev->source, option->standard);
 	if (!rc && !dev->source) {
 		log_error("--%s %s: %s is missing", option->name, text, option->source);
 		rc = -EINVAL;
@@ -225,6 +227,45 @@ const struct device_option vfio_option = {
 	.init = vfio_init,
 };
 
+/* ---- --rng ---- */
+
+static int rng_src(void *target, const char *value)
+{
+	((struct rng_config *)target)->file = true;
+	return device_source(target, value);
+}
+
+static int rng_rate(void *target, const char *value)
+{
+	return parse_size(value, &((struct rng_config *)target)->rate);
+}
+
+/* With nothing to be said, it is there all the same. */
+static int rng_on(void *target, const char *value)
+{
+	(void)target;
+	if (!*value || !strcmp(value, "on"))
+		return 0;
+	log_error("--rng %s: give on, src=FILE or rate=SIZE", value);
+	return -EPERM; /* said already */
+}
+
+static void rng_init(struct device_config *dev)
+{
+	container_of(dev, struct rng_config, dev)->rate = MIB;
+}
+
+const struct device_option rng_option = {
+	.name = "rng",
+	.symbol = "VIRTIO_RNG",
+	.source = "src=FILE",
+	.standard = "getrandom",
+	.size = sizeof(struct rng_config),
+	.keys = (const struct option_key[]){{"src", rng_src}, {"rate", rng_rate}, DEVICE_KEYS},
+	.bare = rng_on,
+	.init = rng_init,
+};
+
 /* ---- all of them ---- */
 
 const struct device_option *device_option_find(const char *name)
@@ -232,6 +273,7 @@ const struct device_option *device_option_find(const char *name)
 	static const struct device_option *const options[] = {
 		&disk_option,
 		&net_option,
+		&rng_option,
 		&vfio_option,
 	};
 

@@ -374,6 +374,8 @@ const struct option_def run_options[] = {
 	 "A virtio block device; may be repeated", NULL},
 	{"net", "tap=NAME|fd=N[:...][,mac=MAC][,mtu=N][,queues=N][,iommu=on][,id=NAME][,segment=N]",
 	 "A virtio network device on a tap interface; may be repeated", NULL},
+	{"rng", "on|src=FILE[,rate=SIZE][,iommu=on][,id=NAME][,segment=N]",
+	 "A virtio entropy device, from getrandom(2) or a character device; may be repeated", NULL},
 	{"vfio", "DEVICE|fd=N|soft=NAME[,iommu=on][,irq=direct|loop][,id=NAME][,segment=N]",
 	 "Assign a PCI device: BDF, sysfs directory or /dev/vfio/devices/vfioN; or "
 	 "one that lives here (with --iommufd soft); may be repeated",

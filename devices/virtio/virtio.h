@@ -97,4 +97,24 @@ struct virtio_net_stats {
 /* Of a device that virtio_net_new() made. */
 void virtio_net_stats(const struct virtio_pci *net, struct virtio_net_stats *stats);
 
+/* ---- entropy ---- */
+
+struct virtio_rng_config {
+	int fd;		  /* of a character device, the device's from then on; -1: getrandom(2) */
+	uint64_t rate;	  /* bytes a second; 0: no limit */
+	const char *name; /* for messages; copied */
+};
+
+/* Creates the device and publishes its PCI function. -errno; then the descriptor is the caller's
+ * still. */
+int virtio_rng_new(const struct virtio_env *env, const struct virtio_rng_config *config,
+		   struct virtio_pci **rng);
+
+struct virtio_rng_stats {
+	/* waits: how often a request had to wait for the next share of the rate */
+	uint64_t requests, bytes, waits, kicks, interrupts;
+};
+/* Of a device that virtio_rng_new() made. */
+void virtio_rng_stats(const struct virtio_pci *rng, struct virtio_rng_stats *stats);
+
 #endif

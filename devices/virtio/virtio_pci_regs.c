@@ -473,8 +473,10 @@ int virtio_pci_add_capabilities(struct virtio_pci *vp)
 	cap = add_cap(vp, VIRTIO_PCI_CAP_ISR_CFG, 16, VIRTIO_ISR_OFFSET, 1);
 	if (cap < 0)
 		return cap;
-	cap = add_cap(vp, VIRTIO_PCI_CAP_DEVICE_CFG, 16, VIRTIO_DEVICE_OFFSET,
-		      vp->config.config_size);
+	/* 4.1.4.6: of a device that has a configuration. */
+	if (vp->config.config_size)
+		cap = add_cap(vp, VIRTIO_PCI_CAP_DEVICE_CFG, 16, VIRTIO_DEVICE_OFFSET,
+			      vp->config.config_size);
 	if (cap < 0)
 		return cap;
 	cap = add_cap(vp, VIRTIO_PCI_CAP_PCI_CFG, 20, 0, 0);

@@ -50,6 +50,7 @@ Test(machine_file, everything)
 			    "module@1 { path = \"/n\"; };\n"
 			    "disk@0 { path = \"a\"; readonly; };\n"
 			    "disk@1 { path = \"b\"; iommu; };\n"
+			    "rng@0 { };\n"
 			    "vfio@0 { device = \"0000:01:00.0\"; iommu; irq = \"loop\"; segment = "
 			    "<1>; };\n"),
 		0);
@@ -76,6 +77,7 @@ Test(machine_file, everything)
 	cr_expect_str_eq(config_device(&c, &vfio_option, 0)->source, "0000:01:00.0");
 	cr_expect(config_device(&c, &vfio_option, 0)->iommu);
 	cr_expect(VFIO(&c, 0)->irq_loop);
+	cr_expect_str_eq(config_device(&c, &rng_option, 0)->source, "getrandom");
 	cr_expect_eq(c.segments, 2);
 	cr_expect(c.viommu[1].present && c.viommu[1].features == VIOMMU_FEATURES_BASIC);
 	cr_expect_eq(DISK(&c, 1)->dev.segment, 0);

@@ -183,6 +183,9 @@ Test(options, refusals, .init = stderr_to_memory)
 		{"--kernel", "k", "--net", "tap=t,mac=03:00:00:00:00:01"}, /* of a group */
 		{"--kernel", "k", "--net", "tap=t,iommu=on"},		   /* no vIOMMU */
 		{"--kernel", "k", "--net", "tap=t,segment=1"},
+		{"--kernel", "k", "--rng", "off"},
+		{"--kernel", "k", "--rng", "src="},
+		{"--kernel", "k", "--rng", "on,rate=fast"},
 		{"--kernel", "k", "--viommu", "intel"},
 		{"--kernel", "k", "--viommu", "amd,accel=warp"},
 		{"--kernel", "k", "--viommu", "amd,features=v3"},
