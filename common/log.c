@@ -104,12 +104,20 @@ static int log_head(char *line, size_t size, enum log_level level, bool to_file)
 			now.tv_nsec / 1000000, name, colon);
 }
 
+static _Thread_local unsigned errors;
+
+unsigned log_errors(void)
+{
+	return errors;
+}
+
 void log_message(enum log_level level, const char *format, ...)
 {
 	char line[512];
 	va_list args;
 	int head, body, saved = errno, fd = file;
 
+	errors += level == LOG_LEVEL_ERROR;
 	if ((int)level > current_level && (level != LOG_LEVEL_ERROR || !capture.buf))
 		return;
 	head = log_head(line, sizeof(line), level, fd >= 0);

@@ -261,8 +261,8 @@ int iommufd_munmap(struct iommufd *ctx, void *va, size_t length);
  */
 int iommufd_soft_device_add(struct iommufd *ctx, uint32_t *dev_id);
 /*
- * Forget a device that is quiet, as unbinding it does; it is detached first. -ENOENT, -EBUSY (it has
- * a vDEVICE, or a call on it is under way).
+ * Forget a device that is quiet, as unbinding it does; it is detached first. -ENOENT, -EBUSY (it
+ * has a vDEVICE, or a call on it is under way).
  */
 int iommufd_soft_device_remove(struct iommufd *ctx, uint32_t dev_id);
 /*
@@ -283,9 +283,9 @@ int iommufd_soft_device_detach(struct iommufd *ctx, uint32_t dev_id);
 /*
  * DEV_ID as the source of DMA: through the IOAS or HWPT that it is attached to at the moment, and
  * refused where there is none. While an access is held (dma_hold_begin(), dma_space_read() and the
- * like), IOAS_UNMAP, attaching and detaching wait for its end, so that none uses what was taken from
- * it. Nested HWPTs need IOMMUFD_SOFT_HWMODEL: from its next attachment on, a device with a vDEVICE
- * is then what iommufd_soft_vdevice_dma() says. Valid as long as the device. -ENOENT.
+ * like), IOAS_UNMAP, attaching and detaching wait for its end, so that none uses what was taken
+ * from it. Nested HWPTs need IOMMUFD_SOFT_HWMODEL: from its next attachment on, a device with a
+ * vDEVICE is then what iommufd_soft_vdevice_dma() says. Valid as long as the device. -ENOENT.
  */
 int iommufd_soft_device_dma(struct iommufd *ctx, uint32_t dev_id, struct dma_space **dma);
 /*

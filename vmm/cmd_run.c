@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <errno.h>
+
 #include "vmm/command.h"
 #include "vmm/machine.h"
 #include "vmm/options.h"
@@ -10,7 +12,9 @@ static int cmd_run(int argc, char **argv)
 
 	machine_config_init(&config);
 	rc = options_parse(&config, argc, argv);
-	if (rc)
+	if (rc == -ENOMEM) /* said; nothing is wrong with the command line */
+		status = EXIT_ERROR;
+	else if (rc)
 		status = rc == 1 ? 0 : EXIT_USAGE;
 	else
 		status = machine_run(&config);

@@ -295,6 +295,7 @@ static int choose_accel(const struct machine *m, enum viommu_accel accel)
 
 static int segment_create(struct machine *m, struct viommus *viommus, unsigned segment)
 {
+	const unsigned said = log_errors();
 	struct viommu *viommu;
 	int rc = choose_accel(m, m->config->viommu[segment].accel);
 
@@ -306,7 +307,7 @@ static int segment_create(struct machine *m, struct viommus *viommus, unsigned s
 	viommus->of[segment] = viommu;
 	viommu->trace = viommus->trace;
 	rc = viommu_new(m, segment, viommu);
-	if (rc)
+	if (rc && log_errors() == said)
 		log_error("--viommu amd,segment=%u: %s", segment, strerror(-rc));
 	return rc;
 }

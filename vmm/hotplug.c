@@ -110,6 +110,7 @@ int machine_device_add(struct machine *m, const char *kind, const char *options,
 		       struct machine_device **dev)
 {
 	const struct device_class *class = machine_device_class(kind);
+	const unsigned said = log_errors();
 	int rc;
 
 	if (!class || !class->add || !m->hotplug) {
@@ -117,6 +118,8 @@ int machine_device_add(struct machine *m, const char *kind, const char *options,
 		return -ENODEV;
 	}
 	rc = class->add(m, kind, options, dev);
+	if (rc && log_errors() == said)
+		log_error("add %s %s: %s", kind, options, strerror(-rc));
 	if (!rc)
 		pci_hotplug_notify(m->hotplug->regs, (*dev)->segment, (*dev)->devfn >> 3, true);
 	return rc;

@@ -285,40 +285,14 @@ static int create_devices(struct machine_life *life)
 	}
 	qsort(sorted, count, sizeof(sorted[0]), compare_classes);
 	for (unsigned i = 0; i < count; i++) {
+		const unsigned said = log_errors();
 		int rc = sorted[i]->create(&life->m);
 
+		if (rc && log_errors() == said)
+			log_error("%s: cannot be made: %s", sorted[i]->name, strerror(-rc));
 		if (rc)
 			return rc;
 		life->class[life->classes++] = sorted[i];
-	}
-	return 0;
-}
-
-/* What was asked for must have been compiled in. */
-static int check_classes(const struct machine_config *config)
-{
-	const struct {
-		const char *class, *option, *symbol;
-		bool wanted;
-	} need[] = {
-		{"viommu", "--viommu", "AMD_IOMMU", machine_config_viommu(config)},
-		{"dma-test", "--dma-test", "DMA_TEST", config->dma_test},
-		{"control", "--ctl", "CTL", config->ctl_path || config->ctl_fd >= 0},
-	};
-
-	for (const struct device_config *dev = config->devices; dev; dev = dev->next) {
-		if (!machine_device_class(dev->option->name)) {
-			log_error("--%s: this postern was built without CONFIG_%s",
-				  dev->option->name, dev->option->symbol);
-			return -EOPNOTSUPP;
-		}
-	}
-	for (size_t i = 0; i < ARRAY_SIZE(need); i++) {
-		if (need[i].wanted && !machine_device_class(need[i].class)) {
-			log_error("%s: this postern was built without CONFIG_%s", need[i].option,
-				  need[i].symbol);
-			return -EOPNOTSUPP;
-		}
 	}
 	return 0;
 }
@@ -373,70 +347,116 @@ static int build_fdt(struct machine_life *life)
 	return rc;
 }
 
-static int start_vcpus(struct machine *m)
+/* ---- assembly ---- */
+
+static int make_loop(struct machine_life *life)
 {
-	for (unsigned i = 0; i < m->config->cpus; i++) {
-		int rc = -pthread_create(&m->vcpu[i].thread, NULL, vcpu_thread, &m->vcpu[i]);
+	int rc = event_loop_new(life->m.config->loop, &life->m.loop);
 
-		if (rc) {
-			log_error("vCPU %u: no thread: %s", i, strerror(-rc));
-			return rc;
-		}
-		m->vcpu[i].started = true;
-	}
-	return 0;
-}
-
-static int assemble(struct machine_life *life)
-{
-	struct machine *m = &life->m;
-	struct machine_config *config = m->config;
-	int rc = check_classes(config);
-
-	if (!rc)
-		rc = event_loop_new(config->loop, &m->loop);
-	if (!rc)
-		service_open(m->loop);
 	if (rc == -ENOSYS || rc == -EPERM)
 		log_error("--event-loop uring: this host forbids io_uring (%s); use --event-loop "
 			  "poll",
 			  strerror(-rc));
 	if (!rc)
-		rc = signals_watch(life);
+		service_open(life->m.loop);
+	return rc;
+}
+
+static int make_memory(struct machine_life *life)
+{
+	struct machine *m = &life->m;
+
+	dma_identity_init(&m->identity, &m->memory);
+	return memory_new(&m->memory, m->config->memory, m->config->hugepages);
+}
+
+static int make_kvm(struct machine_life *life)
+{
+	int rc = kvm_open_fd(&life->m.kvm, life->m.config->kvm_fd);
+
 	if (!rc)
-		rc = memory_new(&m->memory, config->memory, config->hugepages);
-	if (!rc)
-		rc = kvm_open_fd(&m->kvm, config->kvm_fd);
-	if (!rc)
-		rc = machine_check_cpus(m);
-	if (!rc)
-		rc = ram_slots_add(m);
-	if (!rc)
-		dma_identity_init(&m->identity, &m->memory);
-	if (!rc)
-		rc = irq_new(&m->kvm, &m->irq);
-	if (!rc)
-		rc = machine_fixed_new(m, &life->console);
-	if (!rc)
-		rc = create_devices(life);
-	if (!rc)
-		rc = machine_hotplug_new(m);
-	for (unsigned i = 0; !rc && i < config->segments; i++)
-		rc = pci_root_assign(m->segment[i].root);
-	if (rc)
-		return rc;
+		rc = machine_check_cpus(&life->m);
+	return rc ? rc : ram_slots_add(&life->m);
+}
+
+static int make_fixed(struct machine_life *life)
+{
+	int rc = irq_new(&life->m.kvm, &life->m.irq);
+
+	return rc ? rc : machine_fixed_new(&life->m, &life->console);
+}
+
+static int make_hotplug(struct machine_life *life)
+{
+	return machine_hotplug_new(&life->m);
+}
+
+static int assign_addresses(struct machine_life *life)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; !rc && i < life->m.config->segments; i++)
+		rc = pci_root_assign(life->m.segment[i].root);
+	return rc;
+}
+
+static int make_fdt(struct machine_life *life)
+{
 	describe_boot(life);
-	rc = build_fdt(life);
-	for (unsigned i = 0; !rc && i < config->cpus; i++)
-		rc = vcpu_new(m, i, &m->vcpu[i]);
-	if (!rc)
-		rc = guest_boot_open(&life->boot);
-	if (!rc)
-		rc = machine_sandbox_enter(m);
-	if (!rc)
-		rc = power_on(life);
-	if (!rc)
-		rc = console_start(life->console);
+	return build_fdt(life);
+}
+
+static int make_vcpus(struct machine_life *life)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; !rc && i < life->m.config->cpus; i++)
+		rc = vcpu_new(&life->m, i, &life->m.vcpu[i]);
+	return rc;
+}
+
+/* From here on no file is opened. */
+static int enter_sandbox(struct machine_life *life)
+{
+	int rc = guest_boot_open(&life->boot);
+
+	return rc ? rc : machine_sandbox_enter(&life->m);
+}
+
+static int start_console(struct machine_life *life)
+{
+	return console_start(life->console);
+}
+
+/* For what goes wrong without a word of those who know better. */
+static int assemble(struct machine_life *life)
+{
+	static const struct {
+		const char *part;
+		int (*make)(struct machine_life *life);
+	} steps[] = {
+		{"the event loop", make_loop},
+		{"the watch for signals", signals_watch},
+		{"guest memory", make_memory},
+		{"a virtual machine of KVM", make_kvm},
+		{"interrupt routes, PCI buses, IOAPIC, serial port, ACPI registers", make_fixed},
+		{"devices", create_devices},
+		{"hot-plug", make_hotplug},
+		{"addresses of PCI devices", assign_addresses},
+		{"the guest's device tree", make_fdt},
+		{"virtual CPUs", make_vcpus},
+		{"the sandbox", enter_sandbox},
+		{"what the guest finds in memory", power_on},
+		{"the serial port's input", start_console},
+	};
+	const unsigned said = log_errors();
+	int rc = machine_check_classes(life->m.config);
+
+	for (size_t i = 0; !rc && i < ARRAY_SIZE(steps); i++) {
+		rc = steps[i].make(life);
+		if (rc && log_errors() == said)
+			log_error("%s: cannot be made: %s", steps[i].part, strerror(-rc));
+	}
 	return rc;
 }
 
@@ -531,7 +551,7 @@ int machine_run(struct machine_config *config)
 	int rc, status;
 
 	if (!life) {
-		log_error("out of memory");
+		log_error("the machine: cannot be made: %s", strerror(ENOMEM));
 		return EXIT_ERROR;
 	}
 	m = &life->m;
@@ -547,7 +567,7 @@ int machine_run(struct machine_config *config)
 	rc = assemble(life);
 	m->pausing = 1; /* no guest code before this thread's filter */
 	if (!rc)
-		rc = start_vcpus(m);
+		rc = vcpus_start(m);
 	if (!rc)
 		rc = machine_sandbox_loop(m);
 	if (rc) {

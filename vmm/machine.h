@@ -289,6 +289,8 @@ int vcpu_new(struct machine *m, unsigned index, struct vcpu *vcpu);
 void vcpu_free(struct vcpu *vcpu);
 /* Put the vCPU into its power-on state; ENTRY for the boot vCPU, NULL for the others. */
 int vcpu_reset(struct vcpu *vcpu, const struct guest_entry *entry);
+/* A thread for each vCPU of M. 0 or -errno, said. */
+int vcpus_start(struct machine *m);
 /* Thread body: run until the machine pauses or stops. */
 void *vcpu_thread(void *vcpu);
 /* Whether this thread is a vCPU's. */
@@ -435,6 +437,8 @@ struct machine {
 
 /* Assemble, run, take apart. Returns the process's exit status. */
 int machine_run(struct machine_config *config);
+/* What CONFIG asks for must have been compiled in. 0 or -EOPNOTSUPP after saying why. */
+int machine_check_classes(const struct machine_config *config);
 struct console;
 /* The parts that every machine has, and the description of them for the ACPI tables. */
 int machine_fixed_new(struct machine *m, struct console **console);

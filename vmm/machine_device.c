@@ -160,8 +160,12 @@ int machine_place(struct machine *m, unsigned segment, uint8_t devfn, bool iommu
 		rc = machine_slot_translate(m, segment, devfn);
 	if (rc || !ds)
 		return rc;
+	/* What was not made is not to be freed. */
+	*ds = NULL;
+	if (iommu)
+		return m->dma_space_new(m, segment, devfn, ds);
 	*ds = &m->identity.ds;
-	return iommu ? m->dma_space_new(m, segment, devfn, ds) : 0;
+	return 0;
 }
 
 void machine_unplace(struct machine *m, struct dma_space *ds, bool iommu)

@@ -89,7 +89,7 @@ int config_set_viommu(struct machine_config *config, const char *text)
 	if (rc == -EINVAL && !option.viommu.present)
 		log_error("--viommu %s: the one kind there is is \"amd\"", text);
 	if (rc)
-		return -EINVAL;
+		return rc == -EPERM ? -EINVAL : rc;
 	config->viommu[option.segment] = option.viommu;
 	return 0;
 }
@@ -246,8 +246,9 @@ static int iommufd_kind(void *target, const char *value)
 int config_set_iommufd(struct machine_config *config, const char *text)
 {
 	static const struct option_key keys[] = {{"fd", iommufd_fd_key}, {0}};
+	int rc = parse_keys("iommufd", text, config, keys, iommufd_kind);
 
-	return parse_keys("iommufd", text, config, keys, iommufd_kind) ? -EINVAL : 0;
+	return rc == -EPERM ? -EINVAL : rc;
 }
 
 /* ---- the table ---- */

@@ -432,3 +432,17 @@ void *vcpu_thread(void *opaque)
 	pthread_mutex_unlock(&m->pause_lock);
 	return NULL;
 }
+
+int vcpus_start(struct machine *m)
+{
+	for (unsigned i = 0; i < m->config->cpus; i++) {
+		int rc = -pthread_create(&m->vcpu[i].thread, NULL, vcpu_thread, &m->vcpu[i]);
+
+		if (rc) {
+			log_error("vCPU %u: no thread: %s", i, strerror(-rc));
+			return rc;
+		}
+		m->vcpu[i].started = true;
+	}
+	return 0;
+}

@@ -198,9 +198,8 @@ static int run_calls(const struct vcpu *vcpu, const struct state_call *call, uns
 		request, #request, field                                                           \
 	}
 
-static int capture(struct vcpu *vcpu)
+static int capture_registers(const struct vcpu *vcpu, struct vcpu_reset_state *s)
 {
-	struct vcpu_reset_state *s = capture_msrs(vcpu);
 	const struct state_call calls[] = {
 		STATE_CALL(KVM_GET_REGS, &s->regs),
 		STATE_CALL(KVM_GET_SREGS, &s->sregs),
@@ -208,6 +207,13 @@ static int capture(struct vcpu *vcpu)
 		STATE_CALL(KVM_GET_VCPU_EVENTS, &s->events),
 		STATE_CALL(KVM_GET_DEBUGREGS, &s->debugregs),
 	};
+
+	return run_calls(vcpu, calls, ARRAY_SIZE(calls));
+}
+
+static int capture(struct vcpu *vcpu)
+{
+	struct vcpu_reset_state *s = capture_msrs(vcpu);
 	uint32_t lint1 = APIC_LVT_MODE_NMI;
 	int rc;
 
@@ -216,7 +222,7 @@ static int capture(struct vcpu *vcpu)
 			  strerror(errno));
 		return -EIO;
 	}
-	rc = run_calls(vcpu, calls, ARRAY_SIZE(calls));
+	rc = capture_registers(vcpu, s);
 	if (rc) {
 		free(s);
 		return rc;

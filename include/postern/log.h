@@ -52,6 +52,9 @@ void log_capture(char *buf, size_t size);
 void log_repeat(void);
 uint64_t log_repeats(void);
 
+/* How many errors the calling thread has said: whether there is more to say of one. */
+unsigned log_errors(void);
+
 #define log_error(...)	 log_message(LOG_LEVEL_ERROR, __VA_ARGS__)
 #define log_warning(...) log_message(LOG_LEVEL_WARNING, __VA_ARGS__)
 #define log_info(...)	 log_message(LOG_LEVEL_INFO, __VA_ARGS__)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Guest programs on the local /dev/kvm. Each program prints TAP; its guest is agent.S.
 
+comma := ,
 payload_dir := $(O)/tests/payload
 payload_programs := $(addprefix $(payload_dir)/,test_access test_interrupts test_run)
 payload_tests := $(payload_programs) $(addprefix $(payload_dir)/,test_hostile test_terminal \
@@ -15,6 +16,8 @@ payload_tests += $(payload_dir)/test_hostile
 payload_tests += $(payload_dir)/test_multiboot
 payload_tests += $(payload_dir)/test_sandbox
 payload_tests += $(payload_dir)/test_terminal
+payload_tests := $(payload_programs) $(addprefix $(payload_dir)/,test_assigned test_control \
+	test_cpus test_hostile test_multiboot test_refusals test_service test_terminal)
 
 $(payload_dir)/agent.bin: tests/payload/agent.S tests/payload/agent.h
 	$(say) AS $<
@@ -108,8 +111,21 @@ $(payload_dir)/test_assigned: tests/payload/assigned.sh $(payload_dir)/assigned.
 $(payload_dir)/test_sandbox: $(payload_dir)/test_sandbox.o $(payload_dir)/garbage.elf $(O)/postern
 	$(say) LD $@
 	$(Q)$(CC) $(filter-out -static,$(POSTERN_LDFLAGS)) $(LDFLAGS) -o $@ $<
+# The same, whose calls of the host can be refused; its own, not what the C library does for itself.
+refused_calls := malloc calloc realloc reallocarray aligned_alloc strdup strndup free mmap munmap eventfd \
+	memfd_create signalfd ftruncate fstat socket bind listen open fcntl ioctl pread fopen \
+	pthread_create io_uring_queue_init_params iommufd_open_soft iommufd_open_soft_mode soft_vfio_new
+$(payload_dir)/refusals: $(payload_dir)/refusals.o $(O)/vmm/main.o $(payload_soft) $(libs)
+	$(say) LD $@
+	$(Q)$(CC) -no-pie $(filter-out -static,$(POSTERN_LDFLAGS)) $(LDFLAGS) $(addprefix -Wl$(comma)--wrap=,$(refused_calls)) -o $@ \
+		$(payload_dir)/refusals.o $(O)/vmm/main.o $(payload_soft) $(whole) $(LIBS)
+
+$(payload_dir)/test_refusals: tests/payload/refusals.py $(payload_dir)/assigned.elf $(payload_dir)/refusals
+	$(Q)printf '#!/bin/sh\nO=%s exec tests/payload/refusals.py\n' '$(O)' >$@
+	$(Q)chmod +x $@
 
 .PHONY: payload-tests
 payload-tests: $(payload_tests)
 
 -include $(payload_programs:=.d) $(payload_dir)/test_sandbox.d $(payload_dir)/harness.d
+-include $(payload_programs:=.d) $(payload_dir)/harness.d $(payload_dir)/refusals.d

@@ -95,8 +95,7 @@ static void device_start(struct dma_space *dma)
 {
 	const struct pci_windows windows = {
 		.ecam_base = ECAM, .buses = 1, .mem32_base = MEM32, .mem32_size = 0x1000000};
-	struct dma_test_env env = {
-		.dma = dma, .sink = &sink, .devfn = DEVFN, .vectors = 1};
+	struct dma_test_env env = {.dma = dma, .sink = &sink, .devfn = DEVFN, .vectors = 1};
 
 	sent = 0;
 	bus_init(&mmio);
