@@ -74,11 +74,9 @@ static int allow(int ruleset, const struct sandbox_path *path, uint64_t known)
 	struct stat st;
 	int rc = 0;
 
-	if (rule.fd < 0)
+	if (rule.fd < 0 || fstat(rule.fd, &st)) {
 		rc = -errno;
-	else if (fstat(rule.fd, &st))
-		rc = -errno;
-	if (!rc) {
+	} else {
 		rule.allowed = rights(path->access, S_ISDIR(st.st_mode)) & known;
 		if (syscall(LANDLOCK_ADD_RULE, ruleset, RULE_PATH_BENEATH, &rule, 0))
 			rc = -errno;

@@ -288,7 +288,7 @@ int config_add_module(struct machine_config *config, const char *text)
 {
 	static const char path_key[] = "path=", cmdline_key[] = ",cmdline=";
 	const char *path = text, *cmdline = strstr(text, cmdline_key), *comma;
-	struct guest_module module = {0};
+	char *module_path, *module_cmdline;
 	size_t len;
 
 	if (!strncmp(path, path_key, strlen(path_key)))
@@ -308,14 +308,13 @@ int config_add_module(struct machine_config *config, const char *text)
 		log_error("--module %s: there can be %d modules at most", text, GUEST_MODULES_MAX);
 		return -EINVAL;
 	}
-	module.path = strndup(path, len);
-	if (cmdline)
-		module.cmdline = strdup(cmdline + strlen(cmdline_key));
-	if (!module.path || (cmdline && !module.cmdline)) {
-		free((char *)(uintptr_t)module.path);
-		free((char *)(uintptr_t)module.cmdline);
+	module_path = strndup(path, len);
+	module_cmdline = cmdline ? strdup(cmdline + strlen(cmdline_key)) : NULL;
+	if (!module_path || (cmdline && !module_cmdline)) {
+		free(module_path);
+		free(module_cmdline);
 		return -ENOMEM;
 	}
-	config->module[config->modules++] = module;
+	config->module[config->modules++] = (struct guest_module){module_path, module_cmdline};
 	return 0;
 }

@@ -4,20 +4,17 @@
 comma := ,
 payload_dir := $(O)/tests/payload
 payload_programs := $(addprefix $(payload_dir)/,test_access test_interrupts test_run)
-payload_tests := $(payload_programs) $(addprefix $(payload_dir)/,test_hostile test_terminal \
-	test_control test_cpus test_multiboot test_service)
-payload_tests := $(payload_programs) \
-	$(addprefix $(payload_dir)/test_,assigned control cpus hostile terminal)
+# One a line: lists that are merged must stay whole.
 payload_tests := $(payload_programs)
 payload_tests += $(payload_dir)/test_assigned
 payload_tests += $(payload_dir)/test_control
 payload_tests += $(payload_dir)/test_cpus
 payload_tests += $(payload_dir)/test_hostile
 payload_tests += $(payload_dir)/test_multiboot
+payload_tests += $(payload_dir)/test_refusals
 payload_tests += $(payload_dir)/test_sandbox
+payload_tests += $(payload_dir)/test_service
 payload_tests += $(payload_dir)/test_terminal
-payload_tests := $(payload_programs) $(addprefix $(payload_dir)/,test_assigned test_control \
-	test_cpus test_hostile test_multiboot test_refusals test_service test_terminal)
 
 $(payload_dir)/agent.bin: tests/payload/agent.S tests/payload/agent.h
 	$(say) AS $<
@@ -111,6 +108,7 @@ $(payload_dir)/test_assigned: tests/payload/assigned.sh $(payload_dir)/assigned.
 $(payload_dir)/test_sandbox: $(payload_dir)/test_sandbox.o $(payload_dir)/garbage.elf $(O)/postern
 	$(say) LD $@
 	$(Q)$(CC) $(filter-out -static,$(POSTERN_LDFLAGS)) $(LDFLAGS) -o $@ $<
+
 # The same, whose calls of the host can be refused; its own, not what the C library does for itself.
 refused_calls := malloc calloc realloc reallocarray aligned_alloc strdup strndup free mmap munmap eventfd \
 	memfd_create signalfd ftruncate fstat socket bind listen open fcntl ioctl pread fopen \
@@ -127,5 +125,5 @@ $(payload_dir)/test_refusals: tests/payload/refusals.py $(payload_dir)/assigned.
 .PHONY: payload-tests
 payload-tests: $(payload_tests)
 
--include $(payload_programs:=.d) $(payload_dir)/test_sandbox.d $(payload_dir)/harness.d
--include $(payload_programs:=.d) $(payload_dir)/harness.d $(payload_dir)/refusals.d
+-include $(payload_programs:=.d) $(payload_dir)/harness.d
+-include $(payload_dir)/refusals.d $(payload_dir)/test_sandbox.d
