@@ -27,10 +27,8 @@ int sandbox_probe_seccomp(void)
 }
 
 static const char *const thread_name[SANDBOX_THREADS] = {
-	[SANDBOX_SETUP] = "main",
-	[SANDBOX_LOOP] = "loop",
-	[SANDBOX_LOOP_HOTPLUG] = "loop",
-	[SANDBOX_VCPU] = "vCPU",
+	[SANDBOX_SETUP] = "main", [SANDBOX_LOOP] = "loop",	 [SANDBOX_LOOP_HOTPLUG] = "loop",
+	[SANDBOX_VCPU] = "vCPU",  [SANDBOX_SIGNALS] = "signals",
 };
 
 static _Thread_local enum sandbox_thread current;

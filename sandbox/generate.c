@@ -20,6 +20,7 @@ static const char *const name[SANDBOX_THREADS] = {
 	[SANDBOX_LOOP] = "loop",
 	[SANDBOX_LOOP_HOTPLUG] = "loop_hotplug",
 	[SANDBOX_VCPU] = "vcpu",
+	[SANDBOX_SIGNALS] = "signals",
 };
 
 static int add_rule(scmp_filter_ctx ctx, const struct sandbox_rule *rule)

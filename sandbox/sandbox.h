@@ -33,6 +33,7 @@ enum sandbox_thread {
 	SANDBOX_LOOP,
 	SANDBOX_LOOP_HOTPLUG, /* the same, and it opens the files of new devices */
 	SANDBOX_VCPU,
+	SANDBOX_SIGNALS, /* takes signals, and ends what does not end */
 	SANDBOX_THREADS,
 };
 

@@ -188,6 +188,7 @@ int event_loop_new(enum event_loop_kind kind, struct event_loop **out)
 	if (!loop)
 		return -ENOMEM;
 	loop->owner = thread_id();
+	loop->busy_fd = -1;
 	loop->wake_fd = eventfd(0, EFD_CLOEXEC);
 	if (loop->wake_fd < 0) {
 		ret = -errno;
@@ -287,6 +288,11 @@ int event_loop_submit(struct event_loop *loop, struct event_io *io)
 	if (!ret)
 		event_count(&loop->submissions);
 	return ret;
+}
+
+int event_loop_busy_fd(const struct event_loop *loop)
+{
+	return loop->busy_fd;
 }
 
 bool event_loop_here(const struct event_loop *loop)

@@ -43,6 +43,7 @@ struct event_loop {
 	struct event_timer *timers;	    /* earliest first */
 	_Atomic uintptr_t owner;	    /* thread that counts as the loop's */
 	_Atomic uintptr_t running;	    /* thread inside event_loop_run(), or 0 */
+	atomic_int busy_fd;		    /* of the request that the engine is inside of, or -1 */
 	_Atomic uint64_t wakeups, completions, submissions;
 };
 

@@ -167,11 +167,15 @@ static void dispatch_ios(struct event_loop *loop)
 
 	for (unsigned budget = IO_BUDGET; budget && p->first; budget--) {
 		struct event_io *io = p->first;
+		int result;
 
 		p->first = io->node.next;
 		if (!p->first)
 			p->last = &p->first;
-		event_io_done(loop, io, execute(io));
+		loop->busy_fd = io->fd;
+		result = execute(io);
+		loop->busy_fd = -1;
+		event_io_done(loop, io, result);
 	}
 }
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # main.o is linked by itself, so that tests can have all the rest.
-obj-y += machine.o machine_check.o machine_config.o machine_device.o machine_fixed.o machine_sandbox.o hotplug.o json.o metrics.o console.o options.o options_run.o options_device.o options_net.o cmd_run.o
+obj-y += machine.o machine_check.o machine_config.o machine_device.o machine_fixed.o machine_sandbox.o quit.o hotplug.o json.o metrics.o console.o options.o options_run.o options_device.o options_net.o cmd_run.o
 obj-y += kvm.o memory.o irq.o vcpu.o vcpu_state.o
 obj-y += insn.o ram_trap.o
 obj-y += pci_function.o pci_bar.o pci_msi.o pci_root.o

@@ -6,18 +6,17 @@
  * stops the vCPUs, has every device finish what is in flight, and then either starts over or stops.
  */
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "vmm/console.h"
 #include "vmm/machine.h"
 #include "vmm/metrics.h"
 #include "vmm/options.h"
+#include "vmm/quit.h"
 #include "vmm/service.h"
 
 SECTION_DECLARE(struct device_class, device_classes);
@@ -29,8 +28,6 @@ struct machine_life {
 	struct machine m;
 	struct console *console;
 	struct event_work finish;
-	struct event_watch signals;
-	unsigned terminations;
 	const struct device_class *class[CLASSES_MAX];
 	unsigned classes; /* created */
 	struct guest_boot boot;
@@ -51,6 +48,8 @@ bool machine_finish(struct machine *m, enum machine_end end)
 {
 	int found = MACHINE_RUNNING;
 
+	if (end == MACHINE_QUIT && m->quit)
+		quit_begin(m->quit);
 	while (!atomic_compare_exchange_strong(&m->end, &found, (int)end)) {
 		/* A reset that is under way can still end the machine in place of restarting it. */
 		if (found != MACHINE_RUNNING &&
@@ -227,44 +226,6 @@ int machine_resume(struct machine *m)
 	return 0;
 }
 
-/* ---- signals: the power button, then the end ---- */
-
-static void signal_ready(struct event_watch *watch, short revents)
-{
-	struct machine_life *life = container_of(watch, struct machine_life, signals);
-	struct signalfd_siginfo info;
-
-	(void)revents;
-	if (read(watch->fd, &info, sizeof(info)) != sizeof(info))
-		return;
-	if (info.ssi_signo == SIGTERM && !life->terminations++) {
-		log_info("SIGTERM: pressing the guest's power button; again ends the machine");
-		acpi_regs_power_button(life->m.acpi_regs);
-	} else {
-		machine_finish(&life->m, MACHINE_QUIT);
-	}
-}
-
-static int signals_watch(struct machine_life *life)
-{
-	static const int watched[] = {SIGTERM, SIGINT, SIGHUP};
-	sigset_t set;
-	int fd;
-
-	sigemptyset(&set);
-	for (size_t i = 0; i < ARRAY_SIZE(watched); i++)
-		sigaddset(&set, watched[i]);
-	/* Before any thread exists, so that all inherit it. */
-	pthread_sigmask(SIG_BLOCK, &set, NULL);
-	signal(SIGPIPE, SIG_IGN);
-	signal(SIGXFSZ, SIG_IGN); /* EFBIG says it, to whoever wrote */
-	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	if (fd < 0)
-		return -errno;
-	life->signals = (struct event_watch){.fd = fd, .events = POLLIN, .ready = signal_ready};
-	return event_loop_watch(life->m.loop, &life->signals);
-}
-
 /* ---- device classes ---- */
 
 static int compare_classes(const void *a, const void *b)
@@ -362,6 +323,11 @@ static int make_loop(struct machine_life *life)
 	return rc;
 }
 
+static int make_quit(struct machine_life *life)
+{
+	return quit_new(&life->m, &life->m.quit);
+}
+
 static int make_memory(struct machine_life *life)
 {
 	struct machine *m = &life->m;
@@ -423,6 +389,11 @@ static int enter_sandbox(struct machine_life *life)
 	return rc ? rc : machine_sandbox_enter(&life->m);
 }
 
+static int start_quit(struct machine_life *life)
+{
+	return quit_start(life->m.quit);
+}
+
 static int start_console(struct machine_life *life)
 {
 	return console_start(life->console);
@@ -436,7 +407,7 @@ static int assemble(struct machine_life *life)
 		int (*make)(struct machine_life *life);
 	} steps[] = {
 		{"the event loop", make_loop},
-		{"the watch for signals", signals_watch},
+		{"the watch for signals", make_quit},
 		{"guest memory", make_memory},
 		{"a virtual machine of KVM", make_kvm},
 		{"interrupt routes, PCI buses, IOAPIC, serial port, ACPI registers", make_fixed},
@@ -446,6 +417,7 @@ static int assemble(struct machine_life *life)
 		{"the guest's device tree", make_fdt},
 		{"virtual CPUs", make_vcpus},
 		{"the sandbox", enter_sandbox},
+		{"a thread for signals", start_quit},
 		{"what the guest finds in memory", power_on},
 		{"the serial port's input", start_console},
 	};
@@ -481,10 +453,9 @@ static void take_apart(struct machine_life *life)
 	irq_free(m->irq);
 	kvm_close(&m->kvm);
 	memory_free(&m->memory);
+	quit_free(m->quit);
 	if (m->loop)
 		event_loop_free(m->loop);
-	if (life->signals.fd > 0)
-		close(life->signals.fd);
 	guest_boot_close(&life->boot);
 	free(life->fdt);
 }

@@ -309,6 +309,7 @@ void machine_resume_vcpus(struct machine *m);
 /* ---- the machine ---- */
 
 struct amd_iommu_engine;
+struct quit;
 
 enum machine_end {
 	MACHINE_RUNNING,
@@ -361,6 +362,8 @@ struct device_class {
 	 * nothing is in flight; machine_device_gone() when it is.
 	 */
 	void (*release)(struct machine *m, struct machine_device *dev);
+	/* Loop thread: whether DEV has requests in flight. May be NULL: never has any. */
+	bool (*busy)(const struct machine_device *dev);
 	/* Loop thread, or the loop has stopped. May be NULL. */
 	void (*stats)(struct machine *m, struct metrics *out);
 };
@@ -406,6 +409,7 @@ struct machine {
 	} segment[MACHINE_SEGMENTS_MAX];
 	struct irq *irq;
 	struct event_loop *loop;
+	struct quit *quit;
 	struct guest_window window;
 	struct ram_trap trap;
 	struct ioapic *ioapic;

@@ -218,6 +218,11 @@ static void virtio_resume(struct machine *m)
 	}
 }
 
+static bool virtio_busy(const struct machine_device *dev)
+{
+	return !virtio_pci_idle(container_of(dev, const struct virtio_device, dev)->pci);
+}
+
 static void virtio_stats(struct machine *m, struct metrics *out)
 {
 	for (struct machine_device *dev = m->devices; dev; dev = dev->next) {
@@ -238,6 +243,7 @@ static const struct device_class virtio_class = {
 	.resume = virtio_resume,
 	.add = virtio_add,
 	.release = virtio_release,
+	.busy = virtio_busy,
 	.stats = virtio_stats,
 };
 DEVICE_CLASS(virtio_class);

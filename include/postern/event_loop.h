@@ -104,6 +104,12 @@ void event_loop_timer_cancel(struct event_loop *loop, struct event_timer *timer)
 /* Run WORK soon on the loop's thread. Any thread. Posting queued work again does nothing. */
 void event_loop_post(struct event_loop *loop, struct event_work *work);
 
+/*
+ * Any thread: the descriptor of the request that the loop's thread is inside of, where the engine
+ * does I/O itself, or -1.
+ */
+int event_loop_busy_fd(const struct event_loop *loop);
+
 /* Whether the caller is on the loop's thread. */
 bool event_loop_here(const struct event_loop *loop);
 

@@ -9,6 +9,7 @@ payload_tests := $(payload_programs)
 payload_tests += $(payload_dir)/test_assigned
 payload_tests += $(payload_dir)/test_control
 payload_tests += $(payload_dir)/test_cpus
+payload_tests += $(payload_dir)/test_hangs
 payload_tests += $(payload_dir)/test_hostile
 payload_tests += $(payload_dir)/test_multiboot
 payload_tests += $(payload_dir)/test_refusals
@@ -72,6 +73,17 @@ $(payload_dir)/mb2-64.elf: $(payload_dir)/mb2.elf
 
 $(payload_dir)/test_multiboot: tests/payload/multiboot.sh $(multiboot) $(O)/postern
 	$(Q)printf '#!/bin/sh\nO=%s exec tests/payload/multiboot.sh\n' '$(O)' >$@
+	$(Q)chmod +x $@
+
+# postern itself in front of a C library whose files hang.
+hangs := open fstat event_loop_submit
+$(payload_dir)/postern_hangs: $(payload_dir)/hangs.o $(O)/vmm/main.o $(libs)
+	$(say) LD $@
+	$(Q)$(CC) $(POSTERN_LDFLAGS) $(LDFLAGS) $(addprefix -Wl$(comma)--wrap=,$(hangs)) -o $@ \
+		$(payload_dir)/hangs.o $(O)/vmm/main.o $(whole) $(LIBS)
+
+$(payload_dir)/test_hangs: tests/payload/hangs.sh $(payload_dir)/garbage.elf $(payload_dir)/postern_hangs
+	$(Q)printf '#!/bin/sh\nO=%s exec tests/payload/hangs.sh\n' '$(O)' >$@
 	$(Q)chmod +x $@
 
 $(payload_dir)/test_hostile: tests/payload/hostile.sh $(payload_dir)/garbage.elf $(O)/postern

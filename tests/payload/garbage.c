@@ -330,6 +330,37 @@ static void drive(void)
 	}
 }
 
+/* The first sector of the first disk, asked for and not waited for. */
+static void read_disk(void)
+{
+	const uint32_t bar = disks[0].bar0, desc = JUNK, avail = JUNK + 0x1000,
+		       data = JUNK + 0x4000;
+	static const uint32_t len[] = {16, 512, 1}, flags[] = {1, 3, 2};
+
+	store(bar + 0x14, 1, 1);
+	store(bar + 0x14, 3, 1);
+	for (unsigned i = 0; i < 2; i++) {
+		store(bar, i, 4);
+		store(bar + 8, i, 4);
+		store(bar + 12, *(volatile uint32_t *)(bar + 4), 4);
+	}
+	store(bar + 0x14, 0xb, 1);
+	store(bar + 0x16, 0, 2);
+	store(bar + 0x18, 4, 2);
+	store(bar + 0x20, desc, 4);
+	store(bar + 0x28, avail, 4);
+	store(bar + 0x30, JUNK + 0x2000, 4);
+	store(bar + 0x1c, 1, 2);
+	store(bar + 0x14, 0xf, 1);
+	for (unsigned i = 0; i < 3; i++) {
+		store(desc + 16 * i, data + 0x1000 * i, 4);
+		store(desc + 16 * i + 8, len[i], 4);
+		store(desc + 16 * i + 12, flags[i] | (i + 1) << 16, 4);
+	}
+	store(avail + 2, 1, 2);
+	store(bar + 0x3000, 0, 2);
+}
+
 /* Several units of port I/O in one instruction. */
 static void string_io(void)
 {
@@ -469,6 +500,10 @@ void guest_main(const char *cmdline)
 			say("unplugged\n");
 			out((uint16_t)(port + 8), slots, 4);
 		}
+	}
+	if (number(cmdline, "read=", 0)) {
+		map_all();
+		read_disk();
 	}
 	if (number(cmdline, "spin=", 0)) {
 		say("spinning\n");

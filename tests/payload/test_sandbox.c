@@ -23,7 +23,7 @@
 #define STATUS_USER    4
 #define STATUS_SANDBOX 5
 
-enum where { MAIN, LOOP, VCPU };
+enum where { MAIN, LOOP, VCPU, SIGNALS };
 
 struct trial {
 	const char *name;
@@ -92,6 +92,13 @@ static const struct trial trials[] = {
 	 SYS_unlink,
 	 STATUS_SANDBOX,
 	 {"the vCPU thread", "unlink("}},
+	{"signals: a ring's requests, which are the loop's",
+	 SIGNALS,
+	 false,
+	 "on",
+	 SYS_io_uring_enter,
+	 STATUS_SANDBOX,
+	 {"the signals thread", "io_uring_enter("}},
 	{"loop: a call that it may make", LOOP, false, "on", SYS_getpid, STATUS_USER, {"", ""}},
 	{"loop: --sandbox log", LOOP, false, "log", SYS_getppid, STATUS_USER, {"", ""}},
 	{"loop: --sandbox off", LOOP, false, "off", SYS_getppid, STATUS_USER, {"", ""}},
@@ -127,7 +134,9 @@ static bool is_place(enum where where, pid_t pid, pid_t tid, unsigned *filters)
 
 	if (ptrace(PTRACE_GETREGS, tid, NULL, &regs))
 		return false;
-	/* The loop has ppoll() to itself, and a vCPU KVM_RUN: none is made before the filter is on.
+	/*
+	 * The loop has ppoll() to itself, a vCPU KVM_RUN, the thread for signals poll(): none is
+	 * made before the filter is on.
 	 */
 	switch (where) {
 	case MAIN:
@@ -136,6 +145,8 @@ static bool is_place(enum where where, pid_t pid, pid_t tid, unsigned *filters)
 		return tid == pid && regs.orig_rax == SYS_seccomp && (*filters)++;
 	case LOOP:
 		return tid == pid && regs.orig_rax == SYS_ppoll;
+	case SIGNALS:
+		return tid != pid && regs.orig_rax == SYS_poll;
 	default:
 		return regs.orig_rax == SYS_ioctl && (uint32_t)regs.rsi == KVM_RUN;
 	}

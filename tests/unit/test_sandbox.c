@@ -203,6 +203,9 @@ Test(sandbox, nobody_may)
 	cr_expect_eq(plain(SANDBOX_LOOP, __NR_unlink, 0, 0, 0), SECCOMP_RET_TRAP);
 	cr_expect_eq(plain(SANDBOX_LOOP, __NR_openat, 0, 0, 0), SECCOMP_RET_ERRNO | EACCES);
 	cr_expect_eq(plain(SANDBOX_VCPU, __NR_openat, 0, 0, 0), SECCOMP_RET_ERRNO | EACCES);
+	cr_expect_eq(plain(SANDBOX_SIGNALS, __NR_openat, 0, 0, 0), SECCOMP_RET_ERRNO | EACCES);
+	cr_expect_eq(plain(SANDBOX_SIGNALS, __NR_ioctl, 0, KVM_RUN, 0), SECCOMP_RET_TRAP);
+	cr_expect_eq(plain(SANDBOX_SIGNALS, __NR_pwrite64, 0, 0, 0), SECCOMP_RET_TRAP);
 }
 
 /* ---- in force ---- */
@@ -301,6 +304,7 @@ static const struct deed outside[] = {
 	{SANDBOX_ON, SANDBOX_VCPU, __NR_mmap, {0, 4096, PROT_EXEC}, 0, "mmap", "vCPU"},
 	{SANDBOX_ON, SANDBOX_VCPU, __NR_seccomp, {0}, 0, "seccomp", "vCPU"},
 	{SANDBOX_ON, SANDBOX_VCPU, CALLS, {0}, 0, "unknown", "vCPU"},
+	{SANDBOX_ON, SANDBOX_SIGNALS, __NR_accept4, {0}, 0, "accept4", "signals"},
 };
 
 Test(sandbox, a_call_outside_ends_the_process, .init = need_no_sanitizer)
