@@ -177,7 +177,7 @@ unit_tests := $(patsubst tests/unit/%.c,$(O)/tests/unit/%,$(wildcard tests/unit/
 
 $(O)/tests/unit/%: $(O)/tests/unit/%.o $(libs)
 	$(say) LD $@
-	$(Q)$(CC) $(filter-out -static,$(POSTERN_LDFLAGS)) -Wl,--no-gc-sections $(LDFLAGS) -o $@ $< $(libs) $(libs) $(LIBS) -lcriterion
+	$(Q)$(CC) $(filter-out -static,$(POSTERN_LDFLAGS)) -Wl,--no-gc-sections $(LDFLAGS) -o $@ $< -Wl,--start-group $(libs) -Wl,--end-group $(LIBS) -lcriterion
 
 .PHONY: unit-tests
 unit-tests: $(unit_tests)

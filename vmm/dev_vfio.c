@@ -4,12 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "devices/amd_iommu/amd_viommu.h"
-#include "devices/vfio/vfio.h"
 #include "vmm/dev_vfio_soft.h"
-#include "vmm/machine.h"
 #include "vmm/metrics.h"
 #include "vmm/options.h"
+#include "vmm/vfio.h"
 
 enum { VFIO_ORDER = 2 };
 
@@ -21,13 +19,18 @@ struct assigned {
 	char *path;
 	struct viommu_hw_device behind; /* a vIOMMU that attaches it */
 	struct vfio_steering steering;
-	struct vfio_device *steered;
+	struct vfio_device *steered; /* NULL: nobody has taken it over */
+	bool published;
+	bool reserved; /* its slot was kept for it */
 };
 
 struct vfio_devices {
 	/* By segment: each has a vIOMMU of its own to follow. Guest RAM is that of the first. */
 	struct vfio_host *host[MACHINE_SEGMENTS_MAX];
+	bool settled[MACHINE_SEGMENTS_MAX]; /* it follows whom it should */
 	struct assigned *first;
+	/* By their place in the configuration: bound before their turn. */
+	struct assigned *early[MACHINE_DEVICES_MAX];
 	bool borrowed;		/* their iommufd is the vIOMMU's */
 	uint64_t loop_messages; /* of devices that are gone */
 };
@@ -81,10 +84,11 @@ static int open_iommufd(struct machine *m, bool *borrowed)
 
 static void assigned_free(struct machine *m, struct assigned *assigned)
 {
-	if (assigned->device) {
+	if (assigned->published)
 		machine_device_withdraw(m, &assigned->dev);
-		vfio_device_free(assigned->device);
-	}
+	else if (assigned->steered && m->viommu_unsteer)
+		m->viommu_unsteer(m, assigned->dev.segment, &assigned->behind);
+	vfio_device_free(assigned->device);
 	free(assigned->path);
 	free(assigned);
 }
@@ -102,18 +106,30 @@ static int attach_behind(struct viommu_hw_device *behind, uint32_t pt_id)
 	return vfio_device_attach(container_of(behind, struct assigned, behind)->steered, pt_id);
 }
 
+static void steer_prepare(struct assigned *assigned, struct vfio_device *device, uint8_t devfn)
+{
+	assigned->steered = device;
+	assigned->behind = (struct viommu_hw_device){
+		.devid = devfn,
+		.dev_id = vfio_device_id(device),
+		.attach = attach_behind,
+	};
+}
+
+/* What was bound before its turn is behind the vIOMMU already. */
 static int steer_add(void *opaque, struct vfio_device *device)
 {
 	struct assigned *assigned = opaque;
 	struct machine *m = assigned->machine;
+	int rc;
 
-	assigned->steered = device;
-	assigned->behind = (struct viommu_hw_device){
-		.devid = assigned->dev.devfn,
-		.dev_id = vfio_device_id(device),
-		.attach = attach_behind,
-	};
-	return m->viommu_steer(m, assigned->dev.segment, &assigned->behind);
+	if (assigned->steered)
+		return 0;
+	steer_prepare(assigned, device, assigned->dev.devfn);
+	rc = m->viommu_steer(m, assigned->dev.segment, &assigned->behind);
+	if (rc)
+		assigned->steered = NULL;
+	return rc;
 }
 
 static void steer_remove(void *opaque, struct vfio_device *device)
@@ -123,6 +139,7 @@ static void steer_remove(void *opaque, struct vfio_device *device)
 	(void)device;
 	assigned->machine->viommu_unsteer(assigned->machine, assigned->dev.segment,
 					  &assigned->behind);
+	assigned->steered = NULL;
 }
 
 static void quiesce(void *opaque, bool on)
@@ -133,55 +150,105 @@ static void quiesce(void *opaque, bool on)
 		machine_resume_vcpus(opaque);
 }
 
-static int device_create(struct machine *m, struct vfio_devices *devices,
-			 const struct device_config *want, struct machine_device **dev)
+static const struct vfio_config *vfio_config(const struct device_config *want)
 {
-	struct vfio_device_config config = {
+	return container_of(want, const struct vfio_config, dev);
+}
+
+static int assigned_new(struct machine *m, const struct device_config *want, struct assigned **out)
+{
+	struct assigned *assigned = calloc(1, sizeof(*assigned));
+
+	if (!assigned)
+		return -ENOMEM;
+	assigned->machine = m;
+	assigned->steering = (struct vfio_steering){steer_add, steer_remove, assigned};
+	assigned->path = strdup(want->source);
+	if (!assigned->path) {
+		free(assigned);
+		return -ENOMEM;
+	}
+	*out = assigned;
+	return 0;
+}
+
+static struct vfio_device_config device_config(struct machine *m, struct assigned *assigned,
+					       const struct device_config *want)
+{
+	return (struct vfio_device_config){
 		.path = want->fds ? NULL : want->source,
-		.fd = container_of(want, const struct vfio_config, dev)->fd,
+		.fd = vfio_config(want)->fd,
 		.iommu = want->iommu,
-		.irq_loop = container_of(want, const struct vfio_config, dev)->irq_loop,
+		.irq_loop = vfio_config(want)->irq_loop,
 		.loop = m->loop,
 		.window = &m->window,
 		.root = m->segment[want->segment].root,
 		.quiesce = quiesce,
 		.machine = m,
 		.wanted = device_wanted,
+		.opaque = assigned,
 	};
-	struct assigned *assigned = calloc(1, sizeof(*assigned));
-	struct vfio_io io;
-	int rc = -ENOMEM;
+}
 
-	if (!assigned)
-		return rc;
-	assigned->machine = m;
-	config.opaque = assigned;
-	assigned->path = strdup(want->source);
-	if (assigned->path)
+/* IO is room for how the device is reached, where that is not the host's VFIO. */
+static int device_reach(struct machine *m, const struct device_config *want,
+			struct vfio_device_config *config, struct vfio_io *io)
+{
+	if (!vfio_config(want)->soft)
+		return 0;
+	config->io = io;
+	return vfio_soft_open(m->iommufd_kernel, want->source, io);
+}
+
+static int device_open(struct vfio_devices *devices, const struct device_config *want,
+		       struct assigned *assigned, struct vfio_device_config *config)
+{
+	int rc;
+
+	if (!assigned->device)
+		return vfio_device_new(devices->host[want->segment], config, &assigned->device);
+	config->steered = assigned->steered;
+	rc = vfio_device_publish(assigned->device, config);
+	if (rc)
+		assigned->device = NULL;
+	return rc;
+}
+
+/* ASSIGNED is new, or bound before; where this fails it is gone. */
+static int device_create(struct machine *m, struct vfio_devices *devices,
+			 const struct device_config *want, struct assigned *assigned,
+			 struct machine_device **dev)
+{
+	struct vfio_device_config config = device_config(m, assigned, want);
+	struct vfio_io io;
+	int rc;
+
+	if (assigned->reserved)
+		rc = machine_device_init_at(m, &assigned->dev, &vfio_class, "vfio", want->id,
+					    want->segment, want->iommu, assigned->dev.devfn);
+	else
 		rc = machine_device_init(m, &assigned->dev, &vfio_class, "vfio", want->id,
 					 want->segment, want->iommu);
 	if (rc)
 		goto fail;
 	assigned->dev.what = assigned->path;
 	config.devfn = assigned->dev.devfn;
-	assigned->steering = (struct vfio_steering){steer_add, steer_remove, assigned};
 	if (m->viommu_steer && want->iommu)
 		config.steering = &assigned->steering;
 	rc = machine_place(m, want->segment, config.devfn, want->iommu, NULL, &config.sink);
 	if (!rc)
 		rc = machine_slot_line(m, want->segment, config.devfn >> 3, &config.intx);
-	if (!rc && container_of(want, const struct vfio_config, dev)->soft) {
-		rc = vfio_soft_open(m->iommufd_kernel, want->source, &io);
-		config.io = &io;
-	}
+	if (!rc && !assigned->device)
+		rc = device_reach(m, want, &config, &io);
 	if (!rc)
-		rc = vfio_device_new(devices->host[want->segment], &config, &assigned->device);
+		rc = device_open(devices, want, assigned, &config);
 	if (rc)
 		goto fail;
 	assigned->next = devices->first;
 	devices->first = assigned;
 	m->segment[want->segment].iommufd_device = vfio_device_id(assigned->device);
 	machine_device_publish(m, &assigned->dev);
+	assigned->published = true;
 	if (dev)
 		*dev = &assigned->dev;
 	return 0;
@@ -190,12 +257,19 @@ fail:
 	return rc;
 }
 
-static void vfio_destroy(struct machine *m)
+void machine_vfio_close(struct machine *m)
 {
 	struct vfio_devices *devices = m->private[VFIO_ORDER];
 
 	if (!devices)
 		return;
+	/* What stands on our spaces and devices goes first. */
+	if (m->viommu_release)
+		m->viommu_release(m);
+	for (unsigned i = 0; i < ARRAY_SIZE(devices->early); i++) {
+		if (devices->early[i])
+			assigned_free(m, devices->early[i]);
+	}
 	for (struct assigned *a = devices->first, *next; a; a = next) {
 		next = a->next;
 		assigned_free(m, a);
@@ -212,16 +286,9 @@ static void vfio_destroy(struct machine *m)
 static int host_create(struct machine *m, struct vfio_devices *devices, unsigned segment)
 {
 	struct vfio_host **host = &devices->host[segment];
-	struct amd_iommu_engine *engine = m->segment[segment].engine;
-	int rc = segment ? vfio_host_share(devices->host[0], host)
-			 : vfio_host_new(m->iommufd_kernel, &m->memory, host);
 
-	if (!rc && engine && !m->viommu_steer) {
-		machine_pause_vcpus(m);
-		rc = vfio_host_follow(*host, engine);
-		machine_resume_vcpus(m);
-	}
-	return rc;
+	return segment ? vfio_host_share(devices->host[0], host)
+		       : vfio_host_new(m->iommufd_kernel, &m->memory, host);
 }
 
 /* The side that all devices share, when the first comes. */
@@ -240,35 +307,139 @@ static int vfio_open(struct machine *m)
 	for (unsigned i = 0; !rc && i < m->config->segments; i++)
 		rc = host_create(m, devices, i);
 	if (rc)
-		vfio_destroy(m);
+		machine_vfio_close(m);
 	return rc;
+}
+
+/* Who answers behind the vIOMMUs is known. */
+static int vfio_settle(struct machine *m)
+{
+	struct vfio_devices *devices = m->private[VFIO_ORDER];
+	int rc = 0;
+
+	for (unsigned i = 0; !rc && !m->viommu_steer && i < m->config->segments; i++) {
+		if (devices->settled[i] || !m->segment[i].engine)
+			continue;
+		machine_pause_vcpus(m);
+		rc = vfio_host_follow(devices->host[i], m->segment[i].engine);
+		machine_resume_vcpus(m);
+		devices->settled[i] = !rc;
+	}
+	return rc;
+}
+
+static int create_one(struct machine *m, const struct device_config *want, unsigned i)
+{
+	struct vfio_devices *devices = m->private[VFIO_ORDER];
+	struct assigned *assigned = devices->early[i];
+	int rc = assigned ? 0 : assigned_new(m, want, &assigned);
+
+	devices->early[i] = NULL;
+	return rc ? rc : device_create(m, devices, want, assigned, NULL);
 }
 
 static int vfio_create(struct machine *m)
 {
 	const struct device_config *want;
-	int rc = 0;
+	int rc;
 
+	if (!config_device(m->config, &vfio_option, 0))
+		return 0;
+	rc = vfio_open(m);
+	if (!rc)
+		rc = vfio_settle(m);
+	for (unsigned i = 0; !rc && (want = config_device(m->config, &vfio_option, i)); i++)
+		rc = create_one(m, want, i);
+	for (unsigned i = 0; i < m->config->segments; i++)
+		m->segment[i].reserved = 0;
+	if (rc)
+		machine_vfio_close(m);
+	return rc;
+}
+
+/* ---- before their turn ---- */
+
+static int bind_one(struct machine *m, const struct device_config *want, struct assigned **out)
+{
+	struct vfio_devices *devices = m->private[VFIO_ORDER];
+	struct vfio_device_config config;
+	struct assigned *assigned;
+	struct vfio_io io;
+	int rc = assigned_new(m, want, &assigned);
+
+	if (rc)
+		return rc;
+	config = device_config(m, assigned, want);
+	rc = device_reach(m, want, &config, &io);
+	if (!rc)
+		rc = vfio_device_bind(devices->host[want->segment], &config, &assigned->device);
+	if (rc)
+		goto fail;
+	rc = machine_slot_reserve(m, want->segment);
+	if (rc < 0) {
+		log_error("--vfio: no free PCI slot in segment %u", want->segment);
+		goto fail;
+	}
+	assigned->dev.devfn = (uint8_t)rc;
+	assigned->dev.segment = want->segment;
+	assigned->reserved = true;
+	steer_prepare(assigned, assigned->device, assigned->dev.devfn);
+	*out = assigned;
+	return 0;
+fail:
+	assigned_free(m, assigned);
+	return rc;
+}
+
+int machine_vfio_bind(struct machine *m, unsigned segment, struct vfio_host **host,
+		      struct viommu_hw_device **behind, unsigned *count)
+{
+	const struct device_config *want;
+	struct vfio_devices *devices;
+	int rc = vfio_open(m);
+
+	*count = 0;
 	for (unsigned i = 0; !rc && (want = config_device(m->config, &vfio_option, i)); i++) {
-		rc = vfio_open(m);
+		if (want->segment != segment || !want->iommu)
+			continue;
+		devices = m->private[VFIO_ORDER];
+		rc = bind_one(m, want, &devices->early[i]);
 		if (!rc)
-			rc = device_create(m, m->private[VFIO_ORDER], want, NULL);
+			behind[(*count)++] = &devices->early[i]->behind;
 	}
 	if (rc)
-		vfio_destroy(m);
-	return rc;
+		return rc;
+	devices = m->private[VFIO_ORDER];
+	*host = devices->host[segment];
+	return 0;
+}
+
+void machine_vfio_unreserve(struct machine *m, unsigned segment)
+{
+	struct vfio_devices *devices = m->private[VFIO_ORDER];
+
+	m->segment[segment].reserved = 0;
+	for (unsigned i = 0; i < ARRAY_SIZE(devices->early); i++) {
+		struct assigned *assigned = devices->early[i];
+
+		if (assigned && assigned->dev.segment == segment) {
+			assigned->reserved = false;
+			assigned->steered = NULL;
+		}
+	}
 }
 
 static int vfio_add(struct machine *m, const char *kind, const char *options,
 		    struct machine_device **dev)
 {
+	struct assigned *assigned;
 	struct device_config *want;
 	int rc = config_parse_device(m->config, &vfio_option, options, &want);
 
 	(void)kind;
 	if (rc)
 		return rc;
-	if (m->viommu_steer && !container_of(want, const struct vfio_config, dev)->soft) {
+	if (model_iommufd(m) && !vfio_config(want)->soft) {
 		log_error("--vfio %s: a model of hardware has no assigned devices (accel=hwmodel)",
 			  options);
 		rc = -EOPNOTSUPP;
@@ -276,7 +447,11 @@ static int vfio_add(struct machine *m, const char *kind, const char *options,
 	if (!rc)
 		rc = vfio_open(m);
 	if (!rc)
-		rc = device_create(m, m->private[VFIO_ORDER], want, dev);
+		rc = vfio_settle(m);
+	if (!rc)
+		rc = assigned_new(m, want, &assigned);
+	if (!rc)
+		rc = device_create(m, m->private[VFIO_ORDER], want, assigned, dev);
 	config_free_device(want);
 	return rc;
 }
@@ -336,7 +511,7 @@ static const struct device_class vfio_class = {
 	.name = "vfio",
 	.order = VFIO_ORDER,
 	.create = vfio_create,
-	.destroy = vfio_destroy,
+	.destroy = machine_vfio_close,
 	.add = vfio_add,
 	.release = vfio_release,
 	.stats = vfio_stats,

@@ -10,9 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "vmm/metrics.h"
 #include "vmm/options.h"
 #include "vmm/viommu.h"
+#include "vmm/viommu_ladder.h"
 
 enum { VIOMMU_ORDER = 0 };
 
@@ -134,6 +134,7 @@ static void viommu_free(struct viommu *viommu)
 	if (!viommu)
 		return;
 	viommu_hwmodel_free(viommu);
+	viommu_hw_free(viommu);
 	if (viommu->engine)
 		amd_iommu_engine_unlisten(viommu->engine, &viommu->listener);
 	event_loop_timer_cancel(viommu->machine->loop, &viommu->timer);
@@ -142,6 +143,7 @@ static void viommu_free(struct viommu *viommu)
 	else if (viommu->port)
 		viommu->port->ops->free(viommu->port);
 	viommu->machine->segment[viommu->segment].engine = NULL;
+	viommu->machine->segment[viommu->segment].viommu = false;
 	viommu->machine->segment[viommu->segment].iommufd_soft = NULL;
 	if (viommu->southbridge.ops)
 		pci_function_fini(&viommu->southbridge);
@@ -174,18 +176,15 @@ static const struct amd_iommu_features profile[] = {
 };
 
 /* The soft iommufd and the port of VIOMMU. A context each: nothing of one is in the other's way. */
-static int open_port(struct viommu *viommu, uint16_t devid)
+static int soft_climb(struct viommu *viommu)
 {
 	struct machine *m = viommu->machine;
-	const struct viommu_config *config = &m->config->viommu[viommu->segment];
-	const struct amd_iommu_features *features = &profile[config->features];
-	int rc;
+	const struct amd_iommu_features *features =
+		&profile[m->config->viommu[viommu->segment].features];
+	int rc = iommufd_open_soft(&viommu->ctx, &m->memory);
 
-	if (config->accel == VIOMMU_ACCEL_HWMODEL)
-		return viommu_hwmodel_new(viommu, devid);
-	rc = iommufd_open_soft(&viommu->ctx, &m->memory);
 	if (!rc)
-		rc = iommufd_soft_set_hw(viommu->ctx, features, devid);
+		rc = iommufd_soft_set_hw(viommu->ctx, features, VIOMMU_DEVID);
 	if (!rc)
 		rc = viommu_iommufd_port_new(viommu->ctx, features, &viommu->port, &viommu->engine);
 	if (!rc) {
@@ -194,6 +193,42 @@ static int open_port(struct viommu *viommu, uint16_t devid)
 	}
 	return rc;
 }
+
+static int climb_hw(void *opaque, char why[VIOMMU_WHY_SIZE])
+{
+	struct viommu *viommu = opaque;
+
+	/* Trying it binds devices before their turn: not for those who did not ask. */
+	if (viommu->machine->config->viommu[viommu->segment].accel == VIOMMU_ACCEL_AUTO) {
+		snprintf(why, VIOMMU_WHY_SIZE,
+			 "it is tried by name only, as no released kernel has all that it takes");
+		return -EOPNOTSUPP;
+	}
+	return viommu_hw_climb(viommu, why);
+}
+
+static int climb_hwmodel(void *viommu, char why[VIOMMU_WHY_SIZE])
+{
+	return viommu_hwmodel_climb(viommu, why);
+}
+
+static int climb_soft(void *viommu, char why[VIOMMU_WHY_SIZE])
+{
+	const unsigned said = log_errors();
+	int rc = soft_climb(viommu);
+
+	if (rc && log_errors() == said)
+		snprintf(why, VIOMMU_WHY_SIZE, "the soft iommufd: %s", strerror(-rc));
+	return rc;
+}
+
+/* Best first. Of forward what is more than soft begins when its devices are there. */
+static const struct viommu_rung rungs[] = {
+	{VIOMMU_ACCEL_HW, "hw", false, climb_hw},
+	{VIOMMU_ACCEL_SOFT, "soft", false, climb_soft},
+	{VIOMMU_ACCEL_FORWARD, "forward", true, climb_soft},
+	{VIOMMU_ACCEL_HWMODEL, "hwmodel", true, climb_hwmodel},
+};
 
 /* Assigned devices follow the guest's tables, and the control socket may bring one at any time. */
 static bool may_mirror(const struct machine_config *config, unsigned segment)
@@ -216,97 +251,87 @@ static void remap_interrupts(struct viommu *viommu)
 	amd_iommu_engine_listen(viommu->engine, &viommu->listener);
 }
 
-static int viommu_new(struct machine *m, unsigned segment, struct viommu *viommu)
+/* The engine's own interrupts, and who goes on where it stops. */
+static void serve_engine(struct viommu *viommu)
 {
-	const bool hwmodel = m->config->viommu[segment].accel == VIOMMU_ACCEL_HWMODEL;
-	struct guest_iommu *described = &m->acpi.segment[segment].iommu;
-	struct amd_viommu_config front = {
-		.window = MACHINE_IOMMU_WINDOW + segment * MACHINE_IOMMU_SIZE,
-		.mmio = &m->mmio,
-		.root = m->segment[segment].root,
-		.devfn = PCI_DEVFN(MACHINE_SLOT_IOMMU, 0),
-		.np_cache = !hwmodel && may_mirror(m->config, segment),
-	};
-	int rc;
+	amd_iommu_engine_set_segment(viommu->engine, viommu->segment);
+	amd_iommu_engine_set_interrupts(viommu->engine, viommu, own_msi, own_message);
+	amd_iommu_engine_set_worker(viommu->engine, viommu, kick_ring);
+	amd_iommu_engine_set_timer(viommu->engine, viommu, arm);
+}
 
+static void viommu_init(struct machine *m, unsigned segment, struct viommu *viommu)
+{
 	viommu->machine = m;
 	viommu->segment = segment;
 	snprintf(viommu->id, sizeof(viommu->id), "viommu%u", segment % MACHINE_SEGMENTS_MAX);
 	viommu->ring.run = run_ring;
 	viommu->timer_work.run = arm_timer;
 	viommu->timer.expired = timer_expired;
-	rc = open_port(viommu, front.devfn);
-	if (!rc)
-		rc = irq_sink_new(m->irq, machine_sbdf(segment, front.devfn), false, &viommu->own);
+}
+
+/* ACCEL has given VIOMMU a port. */
+static int viommu_new(struct viommu *viommu, enum viommu_accel accel)
+{
+	const bool hardware = accel == VIOMMU_ACCEL_HW || accel == VIOMMU_ACCEL_HWMODEL;
+	const unsigned segment = viommu->segment;
+	struct machine *m = viommu->machine;
+	struct guest_iommu *described = &m->acpi.segment[segment].iommu;
+	struct amd_viommu_config front = {
+		.window = MACHINE_IOMMU_WINDOW + segment * MACHINE_IOMMU_SIZE,
+		.port = viommu->port,
+		.mmio = &m->mmio,
+		.root = m->segment[segment].root,
+		.devfn = VIOMMU_DEVID,
+		.np_cache = !hardware && may_mirror(m->config, segment),
+	};
+	int rc = irq_sink_new(m->irq, machine_sbdf(segment, front.devfn), false, &viommu->own);
+
 	if (rc)
 		return rc;
 	if (viommu->trace)
 		iommufd_viommu_command_trace(viommu->ctx, trace_command, viommu);
-	front.port = viommu->port;
 	front.sink = viommu->own;
 	rc = amd_viommu_new(&front, &viommu->front);
-	if (!rc && !hwmodel)
+	if (!rc && !hardware)
 		rc = add_southbridge(m, viommu);
 	if (rc)
 		return rc;
-	amd_iommu_engine_set_segment(viommu->engine, segment);
-	amd_iommu_engine_set_interrupts(viommu->engine, viommu, own_msi, own_message);
-	amd_iommu_engine_set_worker(viommu->engine, viommu, kick_ring);
-	amd_iommu_engine_set_timer(viommu->engine, viommu, arm);
+	if (viommu->engine)
+		serve_engine(viommu);
 	viommu_describe(viommu->front, &front, segment, described);
-	if (hwmodel) {
+	if (hardware) {
 		/* Nobody remaps interrupts, and only guest tables can be nested. */
 		described->ioapic_devid = 0;
 		described->no_host_tables = true;
 	} else {
 		remap_interrupts(viommu);
 	}
+	m->segment[segment].viommu = true;
 	m->segment[segment].engine = viommu->engine;
-	m->segment[segment].iommufd_soft = viommu->ctx;
-	return 0;
-}
-
-/* The best rung of those that this machine has; said. */
-static int choose_accel(const struct machine *m, enum viommu_accel accel)
-{
-	const char *why = "no assigned device is there to ask with";
-	struct iommufd_probe probe;
-
-	if (accel == VIOMMU_ACCEL_HWMODEL)
-		return viommu_hwmodel_check(m);
-	if (accel == VIOMMU_ACCEL_HW) {
-		log_error(
-			"--viommu amd,accel=hw: not in this build of postern; accel=soft does the "
-			"same in software (postern doctor says what this kernel offers)");
-		return -EOPNOTSUPP;
-	}
-	if (accel == VIOMMU_ACCEL_SOFT || log_level_get() < LOG_LEVEL_INFO)
-		return 0;
-	iommufd_probe(NULL, 0, m->config->viommu_command_nr, &probe);
-	for (unsigned i = 0; i < IOMMUFD_ABILITIES; i++) {
-		if (probe.ability[i].verdict == IOMMUFD_NO) {
-			why = probe.ability[i].why;
-			break;
-		}
-	}
-	log_info("--viommu amd,accel=auto takes soft; not hw: %s", why);
+	if (accel != VIOMMU_ACCEL_HW)
+		m->segment[segment].iommufd_soft = viommu->ctx;
 	return 0;
 }
 
 static int segment_create(struct machine *m, struct viommus *viommus, unsigned segment)
 {
-	const unsigned said = log_errors();
-	struct viommu *viommu;
-	int rc = choose_accel(m, m->config->viommu[segment].accel);
+	struct viommu *viommu = calloc(1, sizeof(*viommu));
+	enum viommu_accel accel;
+	unsigned said;
+	int rc;
 
-	if (rc)
-		return rc;
-	viommu = calloc(1, sizeof(*viommu));
 	if (!viommu)
 		return -ENOMEM;
 	viommus->of[segment] = viommu;
 	viommu->trace = viommus->trace;
-	rc = viommu_new(m, segment, viommu);
+	viommu_init(m, segment, viommu);
+	rc = viommu_ladder_climb(rungs, ARRAY_SIZE(rungs), m->config->viommu[segment].accel,
+				 segment, viommu, &accel);
+	if (rc)
+		return rc;
+	said = log_errors();
+	rc = viommu_new(viommu, accel);
 	if (rc && log_errors() == said)
 		log_error("--viommu amd,segment=%u: %s", segment, strerror(-rc));
 	return rc;
@@ -334,92 +359,6 @@ static int viommu_create(struct machine *m)
 		return rc;
 	}
 	return 0;
-}
-
-static const char *const command_metric[AMD_COMMAND_OPCODES] = {
-	[1] = "viommu.command.completion_wait",
-	[2] = "viommu.command.invalidate_devtab_entry",
-	[3] = "viommu.command.invalidate_iommu_pages",
-	[4] = "viommu.command.invalidate_iotlb_pages",
-	[5] = "viommu.command.invalidate_interrupt_table",
-	[6] = "viommu.command.prefetch_iommu_pages",
-	[7] = "viommu.command.complete_ppr_request",
-	[8] = "viommu.command.invalidate_iommu_all",
-};
-
-static void unit_stats(const struct viommu *viommu, struct metrics *out)
-{
-	const char *id = viommu->id;
-	struct amd_viommu_stats front;
-	struct amd_iommu_stats engine;
-	uint64_t set, get;
-
-	amd_viommu_stats(viommu->front, &front);
-	iommufd_viommu_command_count(viommu->ctx, &set, &get);
-	amd_iommu_engine_stats(viommu->engine, &engine);
-	metric_counter(out, "viommu.register_reads", id, front.reads);
-	metric_counter(out, "viommu.register_writes", id, front.writes);
-	metric_counter(out, "viommu.writes_forwarded", id, front.forwarded);
-	metric_counter(out, "viommu.command_set", id, set);
-	metric_counter(out, "viommu.command_get", id, get);
-	metric_counter(out, "viommu.commands", id, engine.commands);
-	for (unsigned i = 0; i < AMD_COMMAND_OPCODES; i++)
-		if (command_metric[i])
-			metric_counter(out, command_metric[i], id, engine.command[i]);
-	metric_counter(out, "viommu.command_errors", id, engine.command_errors);
-	metric_counter(out, "viommu.invalidations", id, engine.invalidations);
-	metric_counter(out, "viommu.completion_waits", id, engine.completion_waits);
-	metric_counter(out, "viommu.completion_waits_rested", id, engine.rests);
-	metric_counter(out, "viommu.events", id, engine.events);
-	metric_counter(out, "viommu.events_lost", id, engine.events_lost);
-	metric_counter(out, "viommu.atc_invalidations", id, engine.atc_invalidations);
-	metric_counter(out, "viommu.atc_timeouts", id, engine.atc_timeouts);
-	metric_counter(out, "viommu.page_requests", id, engine.page_requests);
-	metric_counter(out, "viommu.page_requests_refused", id, engine.page_requests_refused);
-	metric_counter(out, "viommu.page_responses", id, engine.page_responses);
-	metric_counter(out, "viommu.translations", id, engine.translations);
-	metric_counter(out, "viommu.iotlb_hits", id, engine.iotlb_hits);
-	metric_counter(out, "viommu.walks", id, engine.walks);
-	metric_counter(out, "viommu.faults", id, engine.faults);
-	metric_counter(out, "viommu.remaps", id, engine.remaps);
-}
-
-static void requester_stats(const struct viommu *viommu, uint16_t devid, const char *id,
-			    struct metrics *out)
-{
-	struct amd_iommu_device_stats s;
-
-	amd_iommu_engine_device_stats(viommu->engine, devid, &s);
-	metric_counter(out, "viommu.device.hits", id, s.hits);
-	metric_counter(out, "viommu.device.misses", id, s.misses);
-	metric_counter(out, "viommu.device.walks", id, s.walks);
-	metric_counter(out, "viommu.device.faults", id, s.faults);
-	metric_counter(out, "viommu.device.events", id, s.events);
-	metric_counter(out, "viommu.device.remaps", id, s.remaps);
-	metric_counter(out, "viommu.device.remaps_refused", id, s.refusals);
-	metric_counter(out, "viommu.device.invalidations", id, s.invalidations);
-}
-
-static void viommu_stats(struct machine *m, struct metrics *out)
-{
-	const struct viommus *viommus = m->private[VIOMMU_ORDER];
-
-	if (!viommus)
-		return;
-	for (unsigned i = 0; i < m->config->segments; i++) {
-		if (viommus->of[i])
-			unit_stats(viommus->of[i], out);
-	}
-	if (viommus->of[0])
-		requester_stats(viommus->of[0], MACHINE_IOAPIC_DEVID, "ioapic", out);
-	for (const struct machine_device *dev = m->devices; dev; dev = dev->next) {
-		if (dev->iommu)
-			requester_stats(viommus->of[dev->segment], dev->devfn, dev->id, out);
-	}
-	for (unsigned i = 0; i < m->config->segments; i++) {
-		if (viommus->of[i] && viommus->of[i]->hwmodel)
-			viommu_hwmodel_stats(viommus->of[i], out);
-	}
 }
 
 static const struct device_class viommu_class = {

@@ -5,10 +5,10 @@
  * with a vDEVICE, attached as an assigned one would be.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "vmm/metrics.h"
 #include "vmm/options.h"
 #include "vmm/viommu.h"
 
@@ -23,38 +23,26 @@ struct viommu_hwmodel {
 	struct hwmodel_device *device[MACHINE_SLOTS];
 };
 
-int viommu_hwmodel_check(const struct machine *m)
+int viommu_hw_check(const struct machine *m, char why[VIOMMU_WHY_SIZE])
 {
 	const struct machine_config *config = m->config;
-
 	unsigned units = 0;
 
+	why[0] = '\0';
 	for (unsigned i = 0; i < config->segments; i++)
 		units += config->viommu[i].present;
-	if (units != 1) {
-		log_error("--viommu amd,accel=hwmodel: it must be the machine's only vIOMMU");
-		return -EOPNOTSUPP;
-	}
-	if (config_device(config, &vfio_option, 0) && config->iommufd != MACHINE_IOMMUFD_SOFT) {
-		log_error("--viommu amd,accel=hwmodel has devices of its own model only: leave out "
-			  "--vfio, or take accel=soft");
-		return -EOPNOTSUPP;
-	}
-	if (config->cpus > 255) {
-		log_error(
-			"--viommu amd,accel=hwmodel remaps no interrupts, without which there are "
-			"at most 255 processors");
-		return -EOPNOTSUPP;
-	}
-	if (!m->kvm.readonly_mem || !m->kvm.exit_on_emulation_failure) {
-		log_error(
-			"--viommu amd,accel=hwmodel: KVM of this host lacks %s, which it takes to "
-			"see the guest change its device table; take accel=soft",
-			m->kvm.readonly_mem ? "KVM_CAP_EXIT_ON_EMULATION_FAILURE (Linux 5.14)"
-					    : "KVM_CAP_READONLY_MEM");
-		return -EOPNOTSUPP;
-	}
-	return 0;
+	if (units != 1)
+		snprintf(why, VIOMMU_WHY_SIZE, "it must be the machine's only vIOMMU");
+	else if (config->cpus > 255)
+		snprintf(why, VIOMMU_WHY_SIZE,
+			 "it remaps no interrupts, without which there are at most 255 processors");
+	else if (!m->kvm.readonly_mem || !m->kvm.exit_on_emulation_failure)
+		snprintf(why, VIOMMU_WHY_SIZE,
+			 "KVM of this host lacks %s, which it takes to see the guest change its "
+			 "device table",
+			 m->kvm.readonly_mem ? "KVM_CAP_EXIT_ON_EMULATION_FAILURE (Linux 5.14)"
+					     : "KVM_CAP_READONLY_MEM");
+	return why[0] ? -EOPNOTSUPP : 0;
 }
 
 static int attach(struct viommu_hw_device *device, uint32_t pt_id)
@@ -116,15 +104,23 @@ static void unsteer(struct machine *m, unsigned segment, struct viommu_hw_device
 	viommu_hw_device_remove(viommus->of[segment]->port, device);
 }
 
-int viommu_hwmodel_new(struct viommu *viommu, uint16_t devid)
+int viommu_hwmodel_climb(struct viommu *viommu, char why[VIOMMU_WHY_SIZE])
 {
 	/* No PPRSup: nobody here answers page requests. */
 	static const struct amd_iommu_features hardware = {.efr = AMD_IOMMU_EFR_FULL & ~BIT(1),
 							   .efr2 = AMD_IOMMU_EFR2_FULL};
 	struct machine *m = viommu->machine;
-	struct viommu_hw_config config = {.memory = &m->memory, .window = &m->window};
-	int rc;
+	struct viommu_hw_config config = {.memory = &m->memory, .window = &m->window, .why = why};
+	int rc = viommu_hw_check(m, why);
 
+	if (rc)
+		return rc;
+	if (config_device(m->config, &vfio_option, 0) &&
+	    m->config->iommufd != MACHINE_IOMMUFD_SOFT) {
+		snprintf(why, VIOMMU_WHY_SIZE,
+			 "it has devices of its own model only: leave out --vfio");
+		return -EOPNOTSUPP;
+	}
 	viommu->hwmodel = calloc(1, sizeof(*viommu->hwmodel));
 	if (!viommu->hwmodel)
 		return -ENOMEM;
@@ -132,7 +128,7 @@ int viommu_hwmodel_new(struct viommu *viommu, uint16_t devid)
 	if (rc)
 		return rc;
 	config.ctx = viommu->ctx;
-	rc = iommufd_soft_set_hw(viommu->ctx, &hardware, devid);
+	rc = iommufd_soft_set_hw(viommu->ctx, &hardware, VIOMMU_DEVID);
 	if (!rc)
 		rc = viommu_hw_port_new(&config, &viommu->port, &viommu->engine);
 	if (rc)
@@ -160,15 +156,4 @@ void viommu_hwmodel_free(struct viommu *viommu)
 	}
 	free(hwmodel);
 	viommu->hwmodel = NULL;
-}
-
-void viommu_hwmodel_stats(const struct viommu *viommu, struct metrics *out)
-{
-	struct viommu_hw_stats s;
-
-	viommu_hw_stats(viommu->hwmodel->port, &s);
-	metric_counter(out, "viommu.dte_writes", NULL, s.dte_writes);
-	metric_counter(out, "viommu.attaches", NULL, s.attaches);
-	metric_counter(out, "viommu.nested_attaches", NULL, s.nested);
-	metric_counter(out, "viommu.attach_failures", NULL, s.failures);
 }

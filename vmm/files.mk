@@ -21,7 +21,12 @@ obj-$(CONFIG_VFIO_SOFT) += dev_vfio_soft.o
 obj-y += viommu_trace.o
 obj-$(CONFIG_DMA_TEST) += dev_dma_test.o
 obj-$(CONFIG_AMD_IOMMU) += dev_viommu.o viommu_forward.o
-obj-$(CONFIG_AMD_IOMMU) += dev_viommu_hwmodel.o
+obj-$(CONFIG_AMD_IOMMU) += dev_viommu_hwmodel.o viommu_ladder.o viommu_stats.o
+ifeq ($(CONFIG_VFIO),y)
+obj-$(CONFIG_AMD_IOMMU) += viommu_hw.o
+else
+obj-$(CONFIG_AMD_IOMMU) += viommu_hw_absent.o
+endif
 ifeq ($(CONFIG_DOCTOR),y)
 obj-y += cmd_doctor.o doctor_host.o
 obj-$(CONFIG_VFIO) += doctor_vfio.o

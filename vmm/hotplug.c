@@ -157,7 +157,7 @@ static int choose_slots(struct machine *m, unsigned segment)
 		*slots |= (uint32_t)BIT(i);
 		free++;
 	}
-	if (!m->segment[segment].engine)
+	if (!m->segment[segment].viommu)
 		return 0;
 	for (unsigned i = MACHINE_SLOT_FIRST; !rc && (i = next_free(root, i)) < MACHINE_SLOTS;
 	     i++) {

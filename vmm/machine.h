@@ -402,6 +402,8 @@ struct machine {
 		struct pci_root *root;
 		/* Of its vIOMMU, when there is one: it translates for devices with iommu=on. */
 		struct amd_iommu_engine *engine;
+		bool viommu;	   /* there is one, with an engine of ours or without */
+		uint32_t reserved; /* slots that are kept for devices that come later */
 		struct iommufd *iommufd_soft;
 		uint32_t iommufd_device; /* of an assigned device in iommufd_kernel, or 0 */
 		struct msi_sink *slot_sink[MACHINE_SLOTS];
@@ -425,6 +427,8 @@ struct machine {
 	int (*viommu_steer)(struct machine *m, unsigned segment, struct viommu_hw_device *device);
 	void (*viommu_unsteer)(struct machine *m, unsigned segment,
 			       struct viommu_hw_device *device);
+	/* May be NULL: iommufd_kernel is about to close. What the vIOMMU has in it goes. */
+	void (*viommu_release)(struct machine *m);
 	struct iommufd *iommufd_kernel;	       /* of assigned devices: what --iommufd says */
 	struct machine_device *devices;	       /* in order of creation */
 	const struct machine_watcher *watcher; /* or NULL */
@@ -508,6 +512,12 @@ void machine_device_gone(struct machine *m, struct machine_device *dev);
 /* After the devices that the configuration names. */
 int machine_hotplug_new(struct machine *m);
 void machine_hotplug_free(struct machine *m);
+/* The same at DEVFN, which is machine_slot_reserve()'s. */
+int machine_device_init_at(struct machine *m, struct machine_device *dev,
+			   const struct device_class *class, const char *kind, const char *id,
+			   unsigned segment, bool iommu, uint8_t devfn);
+/* Keep a free slot of SEGMENT for a device: its devfn, or -ENOSPC. */
+int machine_slot_reserve(struct machine *m, unsigned segment);
 /* The machine is reset and nothing is in flight. */
 void machine_hotplug_reset(struct machine *m);
 /* Requests of DEVFN go through the vIOMMU: its tables name it. -ENOSPC. */

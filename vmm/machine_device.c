@@ -71,17 +71,36 @@ static bool translated(const struct guest_iommu *described, uint8_t devfn)
 	return false;
 }
 
+static int free_slot(const struct machine *m, unsigned segment, unsigned first)
+{
+	const struct machine_segment *s = &m->segment[segment];
+	int slot = pci_root_free_slot(s->root, first);
+
+	while (slot >= 0 && s->reserved & BIT(slot))
+		slot = pci_root_free_slot(s->root, (unsigned)slot + 1);
+	return slot;
+}
+
+int machine_slot_reserve(struct machine *m, unsigned segment)
+{
+	int slot = free_slot(m, segment, MACHINE_SLOT_FIRST);
+
+	if (slot < 0)
+		return slot;
+	m->segment[segment].reserved |= (uint32_t)BIT(slot);
+	return (int)PCI_DEVFN((unsigned)slot, 0);
+}
+
 /* A guest that runs has read which slots are behind its IOMMU. */
 static int take_slot(struct machine *m, struct machine_device *dev)
 {
 	const struct guest_iommu *described = &m->acpi.segment[dev->segment].iommu;
-	const struct pci_root *root = m->segment[dev->segment].root;
-	bool divided = m->hotplug && m->segment[dev->segment].engine;
-	int slot = pci_root_free_slot(root, MACHINE_SLOT_FIRST);
+	bool divided = m->hotplug && m->segment[dev->segment].viommu;
+	int slot = free_slot(m, dev->segment, MACHINE_SLOT_FIRST);
 
 	while (slot >= 0 && divided &&
 	       translated(described, PCI_DEVFN((unsigned)slot, 0)) != dev->iommu)
-		slot = pci_root_free_slot(root, (unsigned)slot + 1);
+		slot = free_slot(m, dev->segment, (unsigned)slot + 1);
 	if (slot < 0) {
 		log_error("--%s: no free PCI slot%s in segment %u; --pci-segments adds segments",
 			  dev->kind,
@@ -103,6 +122,15 @@ int machine_device_init(struct machine *m, struct machine_device *dev,
 		.class = class, .kind = kind, .segment = segment, .iommu = iommu};
 	rc = take_slot(m, dev);
 	return rc ? rc : take_id(m, dev, id);
+}
+
+int machine_device_init_at(struct machine *m, struct machine_device *dev,
+			   const struct device_class *class, const char *kind, const char *id,
+			   unsigned segment, bool iommu, uint8_t devfn)
+{
+	*dev = (struct machine_device){
+		.class = class, .kind = kind, .segment = segment, .iommu = iommu, .devfn = devfn};
+	return take_id(m, dev, id);
 }
 
 void machine_device_publish(struct machine *m, struct machine_device *dev)

@@ -92,17 +92,39 @@ int viommu_iommufd_port_new(struct iommufd *ctx, const struct amd_iommu_features
  * trapped (guest_window_trap()), and each device moved to the page table that its entry asks for.
  * Guests get guest (v2) tables and no interrupt remapping.
  *
- * The transport is a soft context of IOMMUFD_SOFT_HWMODEL. CTX, MEMORY and WINDOW must outlive the
- * port. The features shown are those of GET_HW_INFO that can be served. -EOPNOTSUPP: this iommufd
- * or this window cannot do it.
+ * CTX is a soft context of IOMMUFD_SOFT_HWMODEL, or the kernel's. On the kernel's every ability
+ * that the guest will need is used once before this returns, with DEVICE too, so that what a kernel
+ * lacks is known before the guest runs.
+ *
+ * CTX, MEMORY and WINDOW must outlive the port. The features shown are those of GET_HW_INFO that
+ * can be served. On failure everything is given back, and WHY (or, where it is NULL, the log) has
+ * in one clause which ability failed, why, and what it takes.
  */
+#define VIOMMU_WHY_SIZE 320
+struct viommu_hw_device;
 struct viommu_hw_config {
 	struct iommufd *ctx;
 	const struct guest_memory *memory;
 	struct guest_window *window;
+	char *why; /* of VIOMMU_WHY_SIZE, or NULL */
+
+	/* The rest is for a kernel context. */
+	uint64_t gpa; /* of the guest's register window, over which the VF page is laid */
+	/* All of MEMORY mapped where the guest has it; and no mapping at all. The caller's. */
+	uint32_t ioas, closed;
+	/* Bound to CTX, all behind one IOMMU, attached to CLOSED and quiet; at least one. */
+	struct viommu_hw_device *const *device;
+	unsigned devices;
 };
 int viommu_hw_port_new(const struct viommu_hw_config *config, struct viommu_port **port,
 		       struct amd_iommu_engine **engine);
+/*
+ * Everything of the port's in CTX is given back, and the guest's window and trap are gone; PORT can
+ * do nothing but be freed from then on. For owners whose CTX goes first. vCPUs stopped.
+ */
+void viommu_hw_port_release(struct viommu_port *port);
+/* The port's vIOMMU in CTX. */
+uint32_t viommu_hw_viommu(const struct viommu_port *port);
 
 enum viommu_hw_state {
 	VIOMMU_HW_BYPASS,  /* no translation but the second stage: V=0, IOVA = GPA, IommuEn off */
@@ -126,7 +148,7 @@ struct viommu_hw_device {
 
 /* Attached to the second stage, or to what the guest's table has for it. */
 int viommu_hw_device_add(struct viommu_port *port, struct viommu_hw_device *device);
-/* DEVICE stays attached to the second stage. */
+/* DEVICE stays attached to the second stage, or on a kernel context to CLOSED. */
 void viommu_hw_device_remove(struct viommu_port *port, struct viommu_hw_device *device);
 
 struct viommu_hw_stats {

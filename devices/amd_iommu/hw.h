@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Between the two parts of the port on the hardware ABI: registers, and the device table. */
+/* Between the parts of the port on the hardware ABI: registers, start, and the device table. */
 #ifndef POSTERN_AMD_VIOMMU_HW_H
 #define POSTERN_AMD_VIOMMU_HW_H
 
@@ -12,6 +12,22 @@
 
 /* Control (18h) */
 #define CONTROL_IOMMU_EN BIT(0)
+
+/* What hardware virtualises of queues, by enum viommu_queue. */
+struct hw_queue_kind {
+	uint32_t type;
+	uint64_t enable; /* in Control */
+	uint16_t offset;
+};
+extern const struct hw_queue_kind hw_queue_kind[HW_QUEUES];
+
+/* The registers that VIOMMU_COMMAND carries. */
+#define REG_CONTROL  0x18
+#define REG_XT_EVENT 0x170
+#define REG_XT_PPR   0x178
+
+/* Where the VF page lies in the guest's register window. */
+#define VF_PAGE UINT64_C(0x2000)
 
 struct hw_queue {
 	uint64_t base; /* the register, as the guest wrote it last */
@@ -28,8 +44,12 @@ struct hw_port {
 	struct iommufd *ctx;
 	const struct guest_memory *memory;
 	struct guest_window *window;
+	bool kernel;			       /* CTX is the kernel's, IOAS and CLOSED are lent */
 	uint32_t ioas, stage2, closed, viommu; /* CLOSED: an IOAS without mappings */
-	uint32_t stand_in;
+	uint32_t dev_id;		       /* of the IOMMU that serves */
+	uint64_t vf_offset, vf_gpa;	       /* of the VF page: to mmap, and in the guest */
+	volatile uint8_t *vf_page;	       /* NULL: the soft model's calls are the page */
+	bool vf_shown;			       /* the guest has it */
 
 	pthread_mutex_t lock;
 	uint64_t control;
@@ -46,6 +66,11 @@ static inline struct hw_port *to_hw(const struct viommu_port *port)
 {
 	return container_of(port, struct hw_port, port);
 }
+
+/* Powered on, with nothing allocated. NULL: no memory. */
+struct hw_port *hw_port_alloc(const struct viommu_hw_config *config);
+/* The registers that hardware has of this guest, to 0. -errno and *INDEX of the first refusal. */
+int hw_registers_clear(struct hw_port *hw, uint16_t *index);
 
 void hw_devtab_init(struct hw_port *hw);
 /* The guest wrote the device table base. LOCK not held. */

@@ -61,12 +61,6 @@ static int check_sides(const struct vfio_host *host, const struct vfio_device_co
 {
 	const char *name = config->path ? config->path : "(descriptor)";
 
-	if (config->iommu && !config->steering && !host->engine) {
-		log_error("vfio %s: iommu=on needs a vIOMMU that assigned devices can follow; add "
-			  "--viommu amd, or say iommu=off",
-			  name);
-		return -EINVAL;
-	}
 	if (!config->io && iommufd_is_soft(host->ctx)) {
 		log_error("vfio %s: a device of this host needs the kernel's iommufd, not the soft "
 			  "one; run with --iommufd kernel on a kernel with CONFIG_IOMMUFD",
@@ -82,8 +76,8 @@ static int check_sides(const struct vfio_host *host, const struct vfio_device_co
 	return 0;
 }
 
-int vfio_device_new(struct vfio_host *host, const struct vfio_device_config *config,
-		    struct vfio_device **device)
+int vfio_device_bind(struct vfio_host *host, const struct vfio_device_config *config,
+		     struct vfio_device **device)
 {
 	struct vfio_io io = {.ops = &vfio_io_system, .fd = config->path ? -1 : config->fd};
 	struct vfio_device *dev = NULL;
@@ -103,9 +97,6 @@ int vfio_device_new(struct vfio_host *host, const struct vfio_device_config *con
 	dev->host = host;
 	dev->io = io;
 	dev->iommu = config->iommu;
-	dev->steering = config->steering;
-	dev->devfn = config->devfn;
-	dev->window = config->window;
 	dev->powered = true;
 	dev->wanted = config->wanted;
 	dev->wanted_opaque = config->opaque;
@@ -117,9 +108,37 @@ int vfio_device_new(struct vfio_host *host, const struct vfio_device_config *con
 		ret = device_bind(dev);
 	if (!ret)
 		ret = vfio_host_admit(host, dev);
-	if (ret)
-		goto close;
-	ret = vfio_device_setup(dev, config);
+	if (ret) {
+		dev->io.ops->close(&dev->io);
+		free(dev);
+		return ret;
+	}
+	*device = dev;
+	return 0;
+}
+
+static int check_viommu(const struct vfio_device *dev)
+{
+	if (!dev->iommu || dev->steering || dev->host->engine)
+		return 0;
+	log_error("%s: iommu=on needs a vIOMMU that assigned devices can follow; add --viommu amd, "
+		  "or say iommu=off",
+		  dev->name);
+	return -EINVAL;
+}
+
+int vfio_device_publish(struct vfio_device *dev, const struct vfio_device_config *config)
+{
+	struct vfio_host *host = dev->host;
+	int ret;
+
+	dev->steering = config->steering;
+	dev->steered = config->steered;
+	dev->devfn = config->devfn;
+	dev->window = config->window;
+	ret = check_viommu(dev);
+	if (!ret)
+		ret = vfio_device_setup(dev, config);
 	if (ret)
 		goto detach;
 	vfio_quiesce(config, true);
@@ -133,7 +152,6 @@ int vfio_device_new(struct vfio_host *host, const struct vfio_device_config *con
 		goto teardown;
 	}
 	vfio_quiesce(config, false);
-	*device = dev;
 	return 0;
 
 teardown:
@@ -146,6 +164,19 @@ detach:
 close:
 	dev->io.ops->close(&dev->io);
 	free(dev);
+	return ret;
+}
+
+int vfio_device_new(struct vfio_host *host, const struct vfio_device_config *config,
+		    struct vfio_device **device)
+{
+	struct vfio_device *dev;
+	int ret = vfio_device_bind(host, config, &dev);
+
+	if (!ret)
+		ret = vfio_device_publish(dev, config);
+	if (!ret)
+		*device = dev;
 	return ret;
 }
 
@@ -168,7 +199,8 @@ void vfio_device_free(struct vfio_device *dev)
 {
 	if (!dev)
 		return;
-	vfio_device_teardown(dev);
+	if (dev->fn.ops) /* else it was bound and no more */
+		vfio_device_teardown(dev);
 	vfio_host_detach(dev->host, dev);
 	dev->io.ops->close(&dev->io);
 	free(dev);

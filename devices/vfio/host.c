@@ -221,6 +221,15 @@ fail:
 	return ret;
 }
 
+int vfio_host_spaces(struct vfio_host *host, uint32_t *ram, uint32_t *empty)
+{
+	int ret = vfio_host_prepare(host);
+
+	*ram = host->follow.base;
+	*empty = host->follow.blocked;
+	return ret;
+}
+
 /*
  * Ranges of the host's IOMMU that IOAS (with the device attached) cannot map: message windows,
  * memory that firmware keeps for the device. Guest RAM must not lie there.

@@ -197,8 +197,8 @@ void vfio_config_reset(struct vfio_device *dev);
 void vfio_vector_changed(struct pci_function *fn, unsigned vector, const struct msi_msg *msg);
 
 /*
- * DEV is bound and can reach no memory: reset it, find out what it is, and make the function that
- * the guest will see. On -errno (said why) nothing is left to undo.
+ * DEV is bound and quiet, as the kernel resets what it opens: reset it, find out what it is, and
+ * make the function that the guest will see. On -errno (said why) nothing is left to undo.
  */
 int vfio_device_setup(struct vfio_device *dev, const struct vfio_device_config *config);
 /* Reset, and all that undone. Takes the function off its root. */

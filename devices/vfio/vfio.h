@@ -34,6 +34,11 @@ void vfio_host_free(struct vfio_host *host);
  * LENDER's IOAS, and LENDER outlives this one. 0 -ENOMEM.
  */
 int vfio_host_share(struct vfio_host *lender, struct vfio_host **host);
+/*
+ * The IOAS that holds guest RAM at the guest's addresses, from the first device on, and the empty
+ * one. -errno after saying why.
+ */
+int vfio_host_spaces(struct vfio_host *host, uint32_t *ram, uint32_t *empty);
 /* From now on devices with iommu=on follow ENGINE's tables. Before the first such device. */
 int vfio_host_follow(struct vfio_host *host, struct amd_iommu_engine *engine);
 
@@ -57,6 +62,8 @@ struct vfio_device_config {
 	const struct vfio_io *io;
 	bool iommu;			      /* translated by the guest's vIOMMU */
 	const struct vfio_steering *steering; /* with IOMMU; NULL: it follows the host's engine */
+	bool steered;  /* to be published: STEERING has it already, add() says so and remove() ends
+			  it */
 	bool irq_loop; /* MSI and MSI-X go through LOOP instead of from KVM's irqfd to the guest */
 	struct event_loop *loop;
 	struct msi_sink *sink;
@@ -78,6 +85,14 @@ struct vfio_device_config {
  */
 int vfio_device_new(struct vfio_host *host, const struct vfio_device_config *config,
 		    struct vfio_device **device);
+/*
+ * The same in two parts. The first opens and binds the device, puts guest RAM into its space and
+ * the device into the empty space. The second needs the rest of CONFIG: steering, sink, devfn...;
+ * where it fails, the device is gone.
+ */
+int vfio_device_bind(struct vfio_host *host, const struct vfio_device_config *config,
+		     struct vfio_device **device);
+int vfio_device_publish(struct vfio_device *device, const struct vfio_device_config *config);
 /* What it is called in the host's iommufd. */
 uint32_t vfio_device_id(const struct vfio_device *device);
 /* DEVICE, which is steered, uses PT_ID, an IOAS or HWPT, from now on. 0 or -errno. Any thread. */

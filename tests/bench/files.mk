@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-bench_programs := $(O)/tests/bench/startup $(O)/tests/bench/viommu $(O)/tests/bench/irq \
+bench_programs := $(O)/tests/bench/startup $(O)/tests/bench/viommu $(O)/tests/bench/iommufd $(O)/tests/bench/irq \
 	$(O)/tests/bench/first.elf
 
 $(O)/tests/bench/startup: tests/bench/startup.c
@@ -7,11 +7,11 @@ $(O)/tests/bench/startup: tests/bench/startup.c
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) -std=gnu17 -D_GNU_SOURCE $(WARN) -O2 -o $@ $<
 
-$(O)/tests/bench/viommu $(O)/tests/bench/irq: %: %.o $(libs)
+$(O)/tests/bench/viommu $(O)/tests/bench/iommufd $(O)/tests/bench/irq: %: %.o $(libs)
 	$(say) LD $@
-	$(Q)$(CC) $(filter-out -static,$(POSTERN_LDFLAGS)) $(LDFLAGS) -o $@ $< $(libs) $(libs) $(LIBS)
+	$(Q)$(CC) $(filter-out -static,$(POSTERN_LDFLAGS)) $(LDFLAGS) -o $@ $< -Wl,--start-group $(libs) -Wl,--end-group $(LIBS)
 
--include $(O)/tests/bench/viommu.d $(O)/tests/bench/irq.d
+-include $(O)/tests/bench/viommu.d $(O)/tests/bench/iommufd.d $(O)/tests/bench/irq.d
 
 $(O)/tests/bench/first.elf: tests/bench/first.S tests/bench/first.ld
 	$(say) LD $@

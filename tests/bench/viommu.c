@@ -10,16 +10,11 @@
  * stands beside a row that has one; a miss is said and nothing fails.
  */
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 
 #include "devices/amd_iommu/amd_viommu.h"
 #include "postern/dma_space.h"
-
-#define RUNS_MAX 1000
+#include "tests/bench/bench.h"
 
 #define RAM_SIZE    (64 * MIB)
 #define WINDOW	    UINT64_C(0xfeb80000)
@@ -65,18 +60,6 @@ struct row {
 	double target; /* ns, or 0 */
 	int hits;      /* of its translations must hit: 1 all, 0 none, -1 not a translation */
 };
-
-static _Noreturn void fail(const char *what, int rc)
-{
-	fprintf(stderr, "viommu: %s: %s\n", what, strerror(-rc));
-	exit(1);
-}
-
-static void check(const char *what, int rc)
-{
-	if (rc)
-		fail(what, rc);
-}
 
 static void put(struct subject *s, uint64_t gpa, uint64_t value)
 {
@@ -306,22 +289,6 @@ static void subject_close(struct subject *s)
 
 /* ---- measuring ---- */
 
-/* Of this thread alone: what else the machine does takes no part. */
-static double now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-	return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
-
-static int compare(const void *a, const void *b)
-{
-	const double *x = a, *y = b;
-
-	return (*x > *y) - (*x < *y);
-}
-
 static double run_once(struct subject *s, const struct row *row)
 {
 	const double start = now_ns();
@@ -349,7 +316,6 @@ static void check_hits(struct subject *s, const struct row *row)
 static void measure(struct subject *s, const struct row *row, unsigned runs)
 {
 	double ns[RUNS_MAX] = {0};
-	char target[64] = "";
 
 	device_set(s, row->levels, row->guest);
 	command(s, 0, UINT64_C(8) << 60, 0); /* INVALIDATE_IOMMU_ALL */
@@ -359,23 +325,14 @@ static void measure(struct subject *s, const struct row *row, unsigned runs)
 	check_hits(s, row);
 	for (unsigned i = 0; i < runs; i++)
 		ns[i] = run_once(s, row);
-	qsort(ns, runs, sizeof(ns[0]), compare);
-	if (row->target != 0)
-		snprintf(target, sizeof(target), "  target %4.0f%s", row->target,
-			 ns[runs / 2] > row->target ? " MISSED" : "");
-	printf("%-40s median %8.1f ns  least %8.1f ns%s\n", row->name, ns[runs / 2], ns[0], target);
-	fflush(stdout);
+	bench_print(row->name, ns, runs, row->target);
 }
 
 int main(int argc, char **argv)
 {
 	static struct subject subject;
-	unsigned runs = argc > 1 ? (unsigned)atoi(argv[1]) : 31;
+	unsigned runs = bench_runs(argc, argv, 31, "viommu [RUNS]");
 
-	if (runs < 1 || runs > RUNS_MAX) {
-		fprintf(stderr, "usage: viommu [RUNS]\n");
-		return 2;
-	}
 	subject_open(&subject);
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
 		measure(&subject, &rows[i], runs);

@@ -10,13 +10,14 @@ conformance_tests := $(conformance_dir)/direct $(conformance_dir)/vcpu
 $(conformance_dir)/direct: $(conformance_dir)/direct.o $(conformance_objs) $(libs)
 	$(say) LD $@
 	$(Q)$(CC) $(filter-out -static,$(POSTERN_LDFLAGS)) $(LDFLAGS) -o $@ $(filter %.o,$^) \
-		$(libs) $(libs) $(LIBS)
+		-Wl,--start-group $(libs) -Wl,--end-group $(LIBS)
 
 $(conformance_dir)/vcpu: $(conformance_dir)/vcpu.o $(conformance_objs) \
 		$(O)/tests/payload/harness.o $(O)/tests/payload/image.o $(libs)
 	$(say) LD $@
 	$(Q)$(CC) $(filter-out -static,$(POSTERN_LDFLAGS)) $(LDFLAGS) -o $@ $(filter %.o,$^) \
-		-Wl,--whole-archive $(lib_guest) -Wl,--no-whole-archive $(libs) $(libs) $(LIBS)
+		-Wl,--whole-archive $(lib_guest) -Wl,--no-whole-archive \
+		-Wl,--start-group $(libs) -Wl,--end-group $(LIBS)
 
 .PHONY: conformance-tests
 conformance-tests: $(conformance_tests)

@@ -15,7 +15,7 @@ $(fuzz_programs): $(fuzz_dir)/%: $(fuzz_dir)/fuzz_%.o $(fuzz_parts) $(libs)
 	$(say) LD $@
 	$(Q)$(CC) $(filter-out -static,$(POSTERN_LDFLAGS)) $(LDFLAGS) \
 		$(if $(findstring fuzzer,$(SAN)),-fsanitize=fuzzer) -Wl,--wrap=log_message \
-		-o $@ $(filter %.o,$^) $(libs) $(libs) $(LIBS)
+		-o $@ $(filter %.o,$^) -Wl,--start-group $(libs) -Wl,--end-group $(LIBS)
 
 .PHONY: fuzz-programs fuzz
 fuzz-programs: $(fuzz_programs)

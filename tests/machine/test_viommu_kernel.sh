@@ -86,6 +86,13 @@ inside 60 sh -c "dmesg | grep 'stores registers and has no hardware'"
 ok "the kernel said that its vIOMMU has no hardware" $?
 inside 60 sh -c "[ \"\$(awk '\$2 == \"get\" && \$5 == 0 { print \$3 }' $record | sort -u)\" = 0x0018 ]"
 ok "what was read of the kernel was Control, to find the call" $?
+
+# That vIOMMU is no hardware: accel=hw gets as far as what only hardware has, and gives back what it took.
+for time in first second; do
+	forward hw "$nr"
+	[ $? = 1 ] && grep -q 'accel=hw,segment=0: HW_QUEUE_ALLOC: .*hardware queues; accel=soft' "$work/log"
+	ok "accel=hw, for the $time time: it takes hardware queues, and says so" $?
+done
 inside 60 sh -c 'dmesg | grep -E "WARNING|BUG:|Oops|Call Trace|refcount_t"'
 ok "the host's kernel complains of nothing" $((!$?))
 tests/machine/session stop

@@ -49,6 +49,13 @@ refused() { # TEXT OPTION...: status 1 and one line with TEXT
 }
 check "a device of this host, of which the soft iommufd knows none" refused "kernel's iommufd" \
 	--iommufd soft --vfio /sys
+check "accel=hw without an assigned device" refused "accel=hw,segment=0: no device is assigned" \
+	--viommu amd,accel=hw
+check "accel=hw with devices of the soft iommufd" refused "accel=hw,segment=0: --iommufd soft has" \
+	--viommu amd,accel=hw --iommufd soft --vfio soft=dev,iommu=on
+check "auto says which rung and why not the one above" drives 1 0 --log-level info --viommu amd \
+	--vfio soft=dev,iommu=on
+check "in one line" [ "$(grep -c 'accel=auto takes soft; not hw: ' "$work/err")" = 1 ]
 POSTERN=$postern postern=$O/postern
 check "a build without it says so" refused CONFIG_VFIO_SOFT --iommufd soft --vfio soft=dev
 done_testing

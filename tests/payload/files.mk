@@ -33,7 +33,8 @@ payload_parts := $(payload_dir)/harness.o $(payload_dir)/image.o
 $(payload_programs): %: %.o $(payload_parts) $(libs)
 	$(say) LD $@
 	$(Q)$(CC) $(filter-out -static,$(POSTERN_LDFLAGS)) $(LDFLAGS) -o $@ $< $(payload_parts) \
-		-Wl,--whole-archive $(lib_guest) -Wl,--no-whole-archive $(libs) $(libs) $(LIBS)
+		-Wl,--whole-archive $(lib_guest) -Wl,--no-whole-archive \
+		-Wl,--start-group $(libs) -Wl,--end-group $(LIBS)
 
 # Kernels for postern itself, a hostile one among them: 32-bit code in a 64-bit ELF file, as PVH
 # wants it.
