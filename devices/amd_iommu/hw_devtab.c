@@ -217,8 +217,16 @@ static void trap_armed(struct guest_trap *trap, int rc)
 	pthread_mutex_unlock(&hw->lock);
 }
 
+/* A base register of 0 is a table of one page, at 0. */
+static void table_at_reset(struct hw_port *hw)
+{
+	hw->devtab = 0;
+	hw->devtab_size = GUEST_PAGE_SIZE;
+}
+
 void hw_devtab_init(struct hw_port *hw)
 {
+	table_at_reset(hw);
 	hw->trap.write = trap_write;
 	hw->trap.cmpxchg16 = trap_cmpxchg16;
 	hw->trap.armed = trap_armed;
@@ -281,8 +289,7 @@ int hw_devtab_switch(struct hw_port *hw, bool on)
 void hw_devtab_reset(struct hw_port *hw)
 {
 	pthread_mutex_lock(&hw->lock);
-	hw->devtab = 0;
-	hw->devtab_size = 0;
+	table_at_reset(hw);
 	hw->trapped = false;
 	hw_devtab_follow(hw);
 	pthread_mutex_unlock(&hw->lock);

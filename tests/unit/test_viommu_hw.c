@@ -298,6 +298,22 @@ Test(viommu_hw, a_table_that_moves_while_the_unit_is_off, .init = set_up, .fini 
 	cr_expect_null(trap);
 }
 
+Test(viommu_hw, a_base_that_was_never_written_is_one, .init = set_up, .fini = tear_down)
+{
+	put64(DEV * 32, BIT(0));
+	reg_set(0x18, IOMMU_EN);
+	cr_assert_not_null(trap);
+	cr_expect_eq(trap_gpa, 0);
+	cr_expect_eq(trap_size, 4096);
+	cr_expect_eq(device.hw.state, VIOMMU_HW_BLOCKED, "V without TV");
+	viommu_window_reset(&window);
+	cr_expect_null(trap);
+	put64(DEV * 32, 0);
+	reg_set(0x18, IOMMU_EN);
+	cr_expect_eq(trap_size, 4096);
+	cr_expect_eq(device.hw.state, VIOMMU_HW_BYPASS, "V=0");
+}
+
 /* A crash kernel moves the table while the unit is on. */
 Test(viommu_hw, a_table_that_moves, .init = set_up, .fini = tear_down)
 {
