@@ -48,7 +48,7 @@ struct hw_port {
 	uint32_t ioas, stage2, closed, viommu; /* CLOSED: an IOAS without mappings */
 	uint32_t dev_id;		       /* of the IOMMU that serves */
 	uint64_t vf_offset, vf_gpa;	       /* of the VF page: to mmap, and in the guest */
-	volatile uint8_t *vf_page;	       /* NULL: the soft model's calls are the page */
+	volatile uint64_t *vf_page;	       /* NULL: the soft model's calls are the page */
 	bool vf_shown;			       /* the guest has it */
 
 	pthread_mutex_t lock;

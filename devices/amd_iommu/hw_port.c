@@ -190,7 +190,7 @@ static int port_vf_page_write(struct viommu_port *port, uint16_t offset, uint64_
 
 	if (!hw->kernel)
 		return iommufd_soft_vf_write(hw->ctx, hw->viommu, offset, value);
-	*(volatile uint64_t *)(hw->vf_page + (offset - VF_PAGE)) = value;
+	hw->vf_page[(offset - VF_PAGE) / sizeof(value)] = value;
 	return 0;
 }
 
@@ -200,7 +200,7 @@ static int port_vf_page_read(struct viommu_port *port, uint16_t offset, uint64_t
 
 	if (!hw->kernel)
 		return iommufd_soft_vf_read(hw->ctx, hw->viommu, offset, value);
-	*value = *(volatile uint64_t *)(hw->vf_page + (offset - VF_PAGE));
+	*value = hw->vf_page[(offset - VF_PAGE) / sizeof(*value)];
 	return 0;
 }
 

@@ -217,18 +217,26 @@ static int get_info(void *arg)
 	return 0;
 }
 
-/* What can be mapped of the BAR: the buffer alone. */
+/*
+ * What can be mapped of the BAR: the buffer alone. The capability is one of
+ * struct vfio_region_info_cap_sparse_mmap, whose areas have no length of their own.
+ */
 struct sparse_bar {
 	struct vfio_region_info info;
-	struct vfio_region_info_cap_sparse_mmap sparse;
+	struct vfio_info_cap_header header;
+	uint32_t nr_areas, reserved;
 	struct vfio_region_sparse_mmap_area area;
 };
+
+_Static_assert(offsetof(struct sparse_bar, area) - offsetof(struct sparse_bar, header) ==
+		       offsetof(struct vfio_region_info_cap_sparse_mmap, areas),
+	       "VFIO_REGION_INFO_CAP_SPARSE_MMAP");
 
 static int get_region_info(void *arg)
 {
 	struct sparse_bar reply = {
-		.sparse = {.header = {.id = VFIO_REGION_INFO_CAP_SPARSE_MMAP, .version = 1},
-			   .nr_areas = 1},
+		.header = {.id = VFIO_REGION_INFO_CAP_SPARSE_MMAP, .version = 1},
+		.nr_areas = 1,
 		.area = {.offset = DMA_TEST_BUFFER, .size = DMA_TEST_BUFFER_SIZE},
 	};
 	struct vfio_region_info *info = &reply.info;
@@ -246,7 +254,7 @@ static int get_region_info(void *arg)
 	if (!info->index) {
 		info->flags |= VFIO_REGION_INFO_FLAG_MMAP | VFIO_REGION_INFO_FLAG_CAPS;
 		if (info->argsz >= sizeof(reply)) {
-			info->cap_offset = offsetof(struct sparse_bar, sparse);
+			info->cap_offset = offsetof(struct sparse_bar, header);
 			size = sizeof(reply);
 		} else {
 			info->argsz = sizeof(reply);

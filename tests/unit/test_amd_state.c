@@ -167,7 +167,9 @@ static void heard_interrupts(struct amd_iommu_listener *l, uint16_t devid, bool 
 Test(amd_state, mirrors_are_told)
 {
 	struct heard heard = {
-		.listener = {heard_device, heard_pages, heard_interrupts, NULL},
+		.listener = {.device_changed = heard_device,
+			     .pages_changed = heard_pages,
+			     .interrupts_changed = heard_interrupts},
 	};
 	struct viommu_machine a, b;
 	const struct act up = {.a = 1};
