@@ -28,7 +28,6 @@ static int open_source(const char *path)
 		close(fd);
 		return -EINVAL;
 	}
-	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
 	return fd;
 }
 

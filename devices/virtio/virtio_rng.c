@@ -21,6 +21,7 @@
 /* The rate is kept in shares of a tenth of a second. */
 #define RNG_SHARES UINT64_C(10)
 #define RNG_PERIOD (UINT64_C(1000000000) / RNG_SHARES)
+#define RNG_AGAIN  UINT64_C(10000000) /* 10 ms */
 
 struct virtio_rng {
 	struct virtio_pci vp;
@@ -30,12 +31,11 @@ struct virtio_rng {
 	uint64_t share;	 /* bytes a period; 0: no limit */
 	uint64_t left;	 /* of this period's, */
 	uint64_t period; /* which began then */
-	struct event_timer refill;
-	struct event_io io;
+	struct event_timer refill, again;
 	struct virtqueue_chain chain; /* the request in hand */
 	uint32_t wanted;
 	bool busy; /* it waits for the file */
-	struct iovec iov[RNG_IOV_MAX], bytes_iov;
+	struct iovec iov[RNG_IOV_MAX];
 	uint8_t bytes[RNG_BYTES];
 	_Atomic uint64_t requests, given, waits;
 };
@@ -101,38 +101,46 @@ static int from_kernel(struct virtio_rng *rng, uint32_t len)
 	return 0;
 }
 
-static void file_done(struct event_io *io, int result)
+/* How many bytes, or -EAGAIN. Its descriptor does not block. */
+static int from_file(struct virtio_rng *rng)
 {
-	struct virtio_rng *rng = container_of(io, struct virtio_rng, io);
+	ssize_t n = read(rng->fd, rng->bytes, rng->wanted);
 
-	rng->busy = false;
-	if (result <= 0 && virtio_pci_live(&rng->vp)) {
-		if (!rng->error_said)
-			log_error("%s: reading from it failed: %s; the guest gets the kernel's "
-				  "random bytes instead",
-				  rng->name, result ? strerror(-result) : "it has ended");
-		rng->error_said = true;
-		result = from_kernel(rng, rng->wanted) ? 0 : (int)rng->wanted;
+	if (n > 0)
+		return (int)n;
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return -EAGAIN;
+	if (!rng->error_said)
+		log_error("%s: reading from it failed: %s; the guest gets the kernel's random "
+			  "bytes instead",
+			  rng->name, n ? strerror(errno) : "it has ended");
+	rng->error_said = true;
+	return from_kernel(rng, rng->wanted) ? 0 : (int)rng->wanted;
+}
+
+static void ask_again(struct virtio_rng *rng)
+{
+	event_loop_timer_arm(rng->vp.env.loop, &rng->again, RNG_AGAIN);
+}
+
+/* The file had nothing: many of its kind have no other way to tell than to be asked. */
+static void again(struct event_timer *timer)
+{
+	struct virtio_rng *rng = container_of(timer, struct virtio_rng, again);
+	bool live = virtio_pci_live(&rng->vp);
+	int n = live ? from_file(rng) : 0;
+
+	if (n == -EAGAIN) {
+		ask_again(rng);
+		return;
 	}
-	if (virtio_pci_live(&rng->vp))
-		finish(rng, result > 0 ? (uint32_t)result : 0);
+	rng->busy = false;
+	if (live)
+		finish(rng, (uint32_t)n);
 	else
 		dma_hold_end(&rng->chain.hold);
 	virtio_pci_put(&rng->vp);
 	virtio_pci_serve(&rng->vp, 0);
-}
-
-static int from_file(struct virtio_rng *rng)
-{
-	rng->bytes_iov = (struct iovec){rng->bytes, rng->wanted};
-	rng->io = (struct event_io){
-		.op = EVENT_IO_READV,
-		.fd = rng->fd,
-		.iov = &rng->bytes_iov,
-		.iov_count = 1,
-		.done = file_done,
-	};
-	return event_loop_submit(rng->vp.env.loop, &rng->io);
 }
 
 static int rng_take(struct virtio_pci *vp, unsigned q)
@@ -157,11 +165,14 @@ static int rng_take(struct virtio_pci *vp, unsigned q)
 	rng->wanted = rng->chain.writable_len < len ? (uint32_t)rng->chain.writable_len : len;
 	if (rng->fd >= 0) {
 		ret = from_file(rng);
-		if (ret)
-			goto err;
-		rng->busy = true;
-		virtio_pci_get(vp);
-		return VIRTIO_PCI_LATER;
+		if (ret == -EAGAIN) {
+			rng->busy = true;
+			virtio_pci_get(vp);
+			ask_again(rng);
+			return VIRTIO_PCI_LATER;
+		}
+		finish(rng, (uint32_t)ret);
+		return 1;
 	}
 	ret = from_kernel(rng, rng->wanted);
 	if (ret)
@@ -183,6 +194,7 @@ static void rng_free(struct virtio_pci *vp)
 	struct virtio_rng *rng = to_rng(vp);
 
 	event_loop_timer_cancel(vp->env.loop, &rng->refill);
+	event_loop_timer_cancel(vp->env.loop, &rng->again);
 	virtio_pci_fini(vp);
 	if (rng->fd >= 0)
 		close(rng->fd);
@@ -209,6 +221,7 @@ int virtio_rng_new(const struct virtio_env *env, const struct virtio_rng_config 
 	rng->fd = config->fd;
 	rng->share = config->rate ? (config->rate + RNG_SHARES - 1) / RNG_SHARES : 0;
 	rng->refill.expired = refill;
+	rng->again.expired = again;
 	rng->chain = (struct virtqueue_chain){.iov = rng->iov, .iov_max = RNG_IOV_MAX};
 	transport.name = rng->name;
 	ret = virtio_pci_init(&rng->vp, env, &transport);
