@@ -149,11 +149,25 @@ static void bell_rung(struct event_watch *watch, short revents)
 static void loop_route_free(struct msi_route *route)
 {
 	struct vfio_loop_sink *s = route->sink;
+	struct msi_route **at;
+	bool watched;
 
 	pthread_mutex_lock(&s->lock);
-	route->dead = true;
+	watched = route->dead = route->watched;
+	/* What the loop has not seen goes at once, however often the guest makes one meanwhile. */
+	for (at = &s->routes; !watched && *at; at = &(*at)->next) {
+		if (*at == route) {
+			*at = route->next;
+			break;
+		}
+	}
 	pthread_mutex_unlock(&s->lock);
-	bell_ring(s);
+	if (watched) {
+		bell_ring(s);
+		return;
+	}
+	close(route->watch.fd);
+	free(route);
 }
 
 static int loop_send(struct msi_sink *sink, const struct msi_msg *msg)

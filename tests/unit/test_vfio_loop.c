@@ -198,6 +198,31 @@ Test(vfio_loop, routes_of_other_threads)
 	}
 }
 
+/* What a guest makes and drops while the loop does something else goes at once. */
+Test(vfio_loop, routes_that_the_loop_never_saw)
+{
+	int fd = eventfd(0, EFD_NONBLOCK), next, lowest;
+
+	start(EVENT_LOOP_POLL);
+	next = dup(0);
+	close(next);
+	for (unsigned i = 0; i < 8; i++) {
+		struct msi_route *route, *kept;
+
+		cr_assert_eq(msi_route_new(&loop_sink.sink, fd, &kept), 0);
+		cr_assert_eq(msi_route_new(&loop_sink.sink, fd, &route), 0);
+		msi_route_free(&loop_sink.sink, kept);
+		cr_assert_eq(loop_sink.routes, route);
+		msi_route_free(&loop_sink.sink, route);
+		cr_assert_null(loop_sink.routes);
+	}
+	lowest = dup(0);
+	cr_assert_eq(lowest, next);
+	close(lowest);
+	close(fd);
+	end();
+}
+
 /* A whole device. */
 Test(vfio_loop, of_a_device)
 {
