@@ -35,8 +35,12 @@ static int choose(const struct placement *place, uint64_t limit, uint64_t low, u
 	*gpa = align_up(low, GUEST_PAGE_SIZE);
 	if (low >= place->kernel.end && range_fits(*gpa, size, limit))
 		return 0;
-	*gpa = low < place->kernel.start ? align_up(low, GUEST_PAGE_SIZE) : GUEST_HIGH;
-	return range_fits(*gpa, size, place->kernel.start) ? 0 : -ENOSPC;
+	*gpa = low <= place->kernel.start ? align_up(low, GUEST_PAGE_SIZE) : GUEST_HIGH;
+	/* Whole pages: what is left of the last one is cleared. */
+	return range_fits(*gpa, align_up(size, GUEST_PAGE_SIZE),
+			  align_down(place->kernel.start, GUEST_PAGE_SIZE))
+		       ? 0
+		       : -ENOSPC;
 }
 
 static int file_load(const struct guest_boot *boot, struct placement *place, unsigned file,

@@ -421,6 +421,28 @@ Test(multiboot, modules_below)
 	/* And where there is none anywhere, that is said. */
 	cr_assert_eq(truncate(module_path, RAM), 0);
 	cr_assert_eq(load(FILE_BYTES), -EFBIG);
+	/* The first fills all that there is. */
+	cr_assert_eq(truncate(module_path, RAM - 0x5000 - MIB), 0);
+	cr_assert_eq(load(FILE_BYTES), -EFBIG);
+	boot.modules = 1;
+	cr_assert_eq(load(FILE_BYTES), 0);
+}
+
+/* A module's last page is cleared behind it: the kernel may not begin there. */
+Test(multiboot, module_and_kernel_share_no_page)
+{
+	modules_make(1, NULL);
+	mb1_make(0x10003);
+	mb1_field(12, MIB + 0x1800 + HEADER);
+	mb1_field(16, MIB + 0x1800);
+	mb1_field(20, MIB + 0x1800 + FILE_BYTES);
+	mb1_field(24, RAM);
+	mb1_field(28, MIB + 0x1800);
+	cr_assert_eq(truncate(module_path, 0x1400), 0);
+	cr_assert_eq(load(FILE_BYTES), -EFBIG);
+	cr_assert_eq(truncate(module_path, 0x1000), 0);
+	cr_assert_eq(load(FILE_BYTES), 0);
+	cr_assert_eq(memcmp(at(MIB + 0x1800, FILE_BYTES), file, FILE_BYTES), 0);
 }
 
 /* Only version 2 says where the ACPI tables are. */
