@@ -563,6 +563,9 @@ int machine_run(struct machine_config *config)
 			m->vcpu[i].started = false;
 		}
 	}
+	/* What is taken apart now may take long, a large guest's memory above all. */
+	if (m->quit)
+		quit_over(m->quit);
 	if (config->stats && m->irq && m->loop)
 		print_stats(m);
 	take_apart(life);

@@ -16,13 +16,13 @@
 #include "vmm/quit.h"
 
 #define NEVER	  INT64_MAX
-#define REPORT_MS 1000 /* for the loop to say what it waits for, if it can */
+#define REPORT_MS 5000 /* for the loop to say what it waits for, if it can */
 
 struct quit {
 	struct machine *machine;
 	pthread_t thread;
 	int signals, wake; /* signalfd, eventfd */
-	atomic_bool asked, over;
+	atomic_bool asked, over, ending;
 	bool started;
 	unsigned terminations;
 	struct event_work press, report;
@@ -38,6 +38,15 @@ static int64_t now_ms(void)
 
 /* ---- the end that was not orderly ---- */
 
+/* The loop and the thread for signals may find out at once: one of them says it, and ends. */
+static void begin_end(struct quit *quit)
+{
+	if (!atomic_exchange(&quit->ending, true))
+		return;
+	for (;;)
+		ppoll(NULL, 0, NULL, NULL);
+}
+
 /* Other threads are left where they are: nothing may be freed under them, and nobody waited for. */
 static _Noreturn void end_now(void)
 {
@@ -48,11 +57,13 @@ static _Noreturn void end_now(void)
 /* Loop thread, which is thus alive and waits for devices. */
 static void report(struct event_work *work)
 {
-	struct machine *m = container_of(work, struct quit, report)->machine;
+	struct quit *quit = container_of(work, struct quit, report);
+	struct machine *m = quit->machine;
 	const struct machine_device *first = NULL;
 	unsigned others = 0;
 	char more[40] = "";
 
+	begin_end(quit);
 	for (const struct machine_device *dev = m->devices; dev; dev = dev->next) {
 		if (!dev->class->busy || !dev->class->busy(dev))
 			continue;
@@ -75,11 +86,12 @@ static void report(struct event_work *work)
 }
 
 /* The loop is inside a request to a file. */
-static void report_file(int fd)
+static void report_file(struct quit *quit, int fd)
 {
 	char link[32], path[256];
 	ssize_t n;
 
+	begin_end(quit);
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
 	n = readlink(link, path, sizeof(path) - 1);
 	path[n > 0 ? n : 0] = '\0';
@@ -95,11 +107,12 @@ static void overdue(struct quit *quit)
 	int fd = event_loop_busy_fd(quit->machine->loop);
 
 	if (fd >= 0)
-		report_file(fd);
+		report_file(quit, fd);
 	event_loop_post(quit->machine->loop, &quit->report);
 	poll(&pfd, 1, REPORT_MS);
 	if (quit->over)
 		return;
+	begin_end(quit);
 	log_error("the event loop or a vCPU waits for the host, which has not answered within %u "
 		  "s of the request to end; the machine ends without it",
 		  QUIT_SECONDS);
@@ -229,14 +242,20 @@ int quit_start(struct quit *quit)
 	return rc;
 }
 
-void quit_free(struct quit *quit)
+void quit_over(struct quit *quit)
 {
-	if (!quit)
-		return;
 	quit->over = true;
 	wake(quit);
 	if (quit->started)
 		pthread_join(quit->thread, NULL);
+	quit->started = false;
+}
+
+void quit_free(struct quit *quit)
+{
+	if (!quit)
+		return;
+	quit_over(quit);
 	close(quit->wake);
 	close(quit->signals);
 	free(quit);

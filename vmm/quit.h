@@ -21,7 +21,9 @@ int quit_new(struct machine *m, struct quit **quit);
 int quit_start(struct quit *quit);
 /* The user wants the end. Any thread, signal handlers included. */
 void quit_begin(struct quit *quit);
-/* The loop has stopped: the end has come. NULL is allowed. */
+/* The loop has stopped: the end has come, and what follows may take its time. */
+void quit_over(struct quit *quit);
+/* NULL is allowed. */
 void quit_free(struct quit *quit);
 
 #endif

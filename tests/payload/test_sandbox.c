@@ -135,8 +135,8 @@ static bool is_place(enum where where, pid_t pid, pid_t tid, unsigned *filters)
 	if (ptrace(PTRACE_GETREGS, tid, NULL, &regs))
 		return false;
 	/*
-	 * The loop has ppoll() to itself, a vCPU KVM_RUN, the thread for signals poll(): none is
-	 * made before the filter is on.
+	 * The loop has ppoll() to itself, a vCPU KVM_RUN, the thread for signals a poll() of two
+	 * (the console's is of one): none is made before the filter is on.
 	 */
 	switch (where) {
 	case MAIN:
@@ -146,7 +146,7 @@ static bool is_place(enum where where, pid_t pid, pid_t tid, unsigned *filters)
 	case LOOP:
 		return tid == pid && regs.orig_rax == SYS_ppoll;
 	case SIGNALS:
-		return tid != pid && regs.orig_rax == SYS_poll;
+		return tid != pid && regs.orig_rax == SYS_poll && regs.rsi == 2;
 	default:
 		return regs.orig_rax == SYS_ioctl && (uint32_t)regs.rsi == KVM_RUN;
 	}
