@@ -461,6 +461,7 @@ static void vfio_release(struct machine *m, struct machine_device *dev)
 	struct assigned *assigned = container_of(dev, struct assigned, dev);
 	struct vfio_devices *devices = m->private[VFIO_ORDER];
 	struct assigned **at = &devices->first;
+	char id[MACHINE_ID_SIZE];
 
 	while (*at != assigned)
 		at = &(*at)->next;
@@ -470,8 +471,9 @@ static void vfio_release(struct machine *m, struct machine_device *dev)
 	vfio_device_free(assigned->device);
 	machine_resume_vcpus(m);
 	assigned->device = NULL;
-	machine_device_gone(m, dev);
+	memcpy(id, dev->id, sizeof(id));
 	assigned_free(m, assigned);
+	machine_device_gone(m, id);
 }
 
 static void vfio_stats(struct machine *m, struct metrics *out)

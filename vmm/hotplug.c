@@ -35,11 +35,10 @@ static void release(struct machine *m, struct machine_device *dev)
 	dev->class->release(m, dev);
 }
 
-void machine_device_gone(struct machine *m, struct machine_device *dev)
+void machine_device_gone(struct machine *m, const char *id)
 {
-	machine_device_withdraw(m, dev);
 	if (m->watcher)
-		m->watcher->removed(m->watcher->opaque, dev->id);
+		m->watcher->removed(m->watcher->opaque, id);
 }
 
 static void eject(struct hotplug *hp, unsigned segment, uint32_t slots)

@@ -507,8 +507,8 @@ int machine_device_add(struct machine *m, const char *kind, const char *options,
 /* Ask the guest to let go of DEV; again if it was asked before. The watcher is told when it is
  * gone. */
 int machine_device_ask(struct machine *m, struct machine_device *dev);
-/* From a class's release(): DEV is about to be freed. */
-void machine_device_gone(struct machine *m, struct machine_device *dev);
+/* From a class's release(): the device of that ID is freed, and its files are closed. */
+void machine_device_gone(struct machine *m, const char *id);
 /* After the devices that the configuration names. */
 int machine_hotplug_new(struct machine *m);
 void machine_hotplug_free(struct machine *m);

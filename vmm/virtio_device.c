@@ -69,9 +69,11 @@ static void device_gone(struct event_work *work)
 	struct virtio_device *vd = container_of(work, struct virtio_device, gone);
 	struct machine *m = vd->machine;
 	bool counted = vd->counted;
+	char id[MACHINE_ID_SIZE];
 
-	machine_device_gone(m, &vd->dev);
+	memcpy(id, vd->dev.id, sizeof(id));
 	device_free(vd);
+	machine_device_gone(m, id);
 	if (counted)
 		machine_drained(m);
 }
