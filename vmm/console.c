@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -41,7 +42,8 @@ void console_restore_terminal(void)
 static void fatal_signal(int signal)
 {
 	console_restore_terminal();
-	raise(signal);
+	/* As raise() does it in glibc; musl's makes a call that the sandbox has not. */
+	syscall(SYS_tgkill, getpid(), gettid(), signal);
 }
 
 static void terminal_raw(void)

@@ -196,6 +196,13 @@ static int device_reach(struct machine *m, const struct device_config *want,
 {
 	if (!vfio_config(want)->soft)
 		return 0;
+	/* It is a thread, and one that came before the filters would have none. */
+	if (m->config->sandbox != SANDBOX_OFF) {
+		log_error("--vfio soft=%s: a device for tests, which --sandbox on and log do not "
+			  "have; use --sandbox off",
+			  want->source);
+		return -EOPNOTSUPP;
+	}
 	config->io = io;
 	return vfio_soft_open(m->iommufd_kernel, want->source, io);
 }

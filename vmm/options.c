@@ -238,6 +238,11 @@ int options_parse(struct machine_config *config, int argc, char **argv)
 		log_error("no kernel: give --kernel FILE (an ELF vmlinux or a bzImage)");
 		return -EINVAL;
 	}
+	if (config->sandbox_paths && config->sandbox == SANDBOX_OFF) {
+		log_error("--sandbox path=%s: there is no sandbox; say --sandbox on,path=%s",
+			  config->sandbox_path[0], config->sandbox_path[0]);
+		return -EINVAL;
+	}
 	rc = check_segments(config);
 	if (!rc && config->dma_test)
 		rc = config_check_place(config, "dma-test", "on", 0, config->dma_test_iommu);

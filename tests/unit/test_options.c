@@ -209,6 +209,7 @@ Test(options, refusals, .init = stderr_to_memory)
 		{"--kernel", "k", "--sandbox", ""},
 		{"--kernel", "k", "--sandbox", "on,path="},
 		{"--kernel", "k", "--sandbox", "on,file=x"},
+		{"--kernel", "k", "--sandbox", "path=/tmp"}, /* and no sandbox */
 		{"--kernel", "k", "--config", "/nonexistent.dtb"},
 	};
 
