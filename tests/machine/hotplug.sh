@@ -40,7 +40,7 @@ while [ $round -lt "$rounds" ]; do
 done
 echo "rounds $round"
 if [ $kind = disk ]; then
-	ip tuntap add tap0 mode tap && ip address add 10.7.0.1/24 dev tap0 && ip link set tap0 up || exit 1
+	ip tuntap add tap0 mode tap user 0 && ip address add 10.7.0.1/24 dev tap0 && ip link set tap0 up || exit 1
 	round=0
 	while [ $round -lt "$rounds" ]; do
 		round=$((round + 1))
