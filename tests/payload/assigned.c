@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "devices/test/dma_test_regs.h"
+#include "tests/payload/bare_say.h"
 
 #define IOMMU	     0xfeb80000u
 #define LOCAL_APIC   0xfee00000u
@@ -45,43 +46,6 @@ static uint32_t bar, devfn, mode;
 static volatile uint32_t *word(uint32_t addr)
 {
 	return (volatile uint32_t *)addr;
-}
-
-static void out(uint16_t port, uint32_t value, unsigned width)
-{
-	if (width == 1)
-		asm volatile("outb %b0, %1" ::"a"(value), "Nd"(port));
-	else
-		asm volatile("outl %0, %1" ::"a"(value), "Nd"(port));
-}
-
-static uint32_t in32(uint16_t port)
-{
-	uint32_t value;
-
-	asm volatile("inl %1, %0" : "=a"(value) : "Nd"(port));
-	return value;
-}
-
-static void say(const char *text)
-{
-	out(0x3f9, 0, 1);
-	for (; *text; text++)
-		out(0x3f8, (uint8_t)*text, 1);
-}
-
-static void say_number(const char *name, uint32_t value)
-{
-	char text[12];
-	unsigned at = sizeof(text) - 1;
-
-	text[at] = '\0';
-	do {
-		text[--at] = (char)('0' + value % 10);
-		value /= 10;
-	} while (value);
-	say(name);
-	say(text + at);
 }
 
 static uint32_t config_read(uint32_t reg)

@@ -10,6 +10,8 @@
  */
 #include <stdint.h>
 
+#include "tests/payload/bare_say.h"
+
 #define IOMMU	      0xfeb80000u
 #define IOAPIC	      0xfec00000u
 #define RSDP	      0x000e0000u
@@ -83,43 +85,9 @@ static volatile uint32_t *word(uint32_t addr)
 	return (volatile uint32_t *)addr;
 }
 
-static void out(uint16_t port, uint8_t value)
-{
-	asm volatile("outb %0, %1" ::"a"(value), "Nd"(port));
-}
-
-static uint8_t in(uint16_t port)
-{
-	uint8_t value;
-
-	asm volatile("inb %1, %0" : "=a"(value) : "Nd"(port));
-	return value;
-}
-
 static void wrmsr(uint32_t msr, uint32_t low, uint32_t high)
 {
 	asm volatile("wrmsr" ::"c"(msr), "a"(low), "d"(high) : "memory");
-}
-
-static void say(const char *text)
-{
-	out(0x3f9, 0);
-	for (; *text; text++)
-		out(0x3f8, (uint8_t)*text);
-}
-
-static void say_number(const char *name, uint32_t value)
-{
-	char text[12];
-	unsigned at = sizeof(text) - 1;
-
-	text[at] = '\0';
-	do {
-		text[--at] = (char)('0' + value % 10);
-		value /= 10;
-	} while (value);
-	say(name);
-	say(text + at);
 }
 
 /* The table SIGNATURE (little-endian) of the XSDT; all tables lie below 1 MiB. */
@@ -184,7 +152,7 @@ static void start_others(uint32_t others)
 	wrmsr(MSR_X2APIC + 0x30, 0xc4500, 0);
 	wrmsr(MSR_X2APIC + 0x30, 0xc4600 | TRAMPOLINE >> 12, 0);
 	for (uint32_t i = 0; *word(READY) != others && i < PATIENCE; i++)
-		in(0x80);
+		in8(0x80);
 }
 
 static void ioapic_write(uint32_t index, uint32_t value)
@@ -230,7 +198,7 @@ static void aim_remapped(uint32_t id)
 	command(IOAPIC_DEVID, 5u << 28, 0);
 	command(SEMAPHORE | 1, 1u << 28, id);
 	for (uint32_t i = 0; *word(SEMAPHORE) != id && i < PATIENCE; i++)
-		in(0x80);
+		in8(0x80);
 }
 
 static void aim_directly(uint32_t id)
@@ -262,16 +230,16 @@ void guest_main(void)
 		start_iommu();
 	ioapic_write(0x11 + 2 * SERIAL_PIN, 0);
 	ioapic_write(0x10 + 2 * SERIAL_PIN, VECTOR);
-	out(0x3fc, 8); /* OUT2 */
+	out(0x3fc, 8, 1); /* OUT2 */
 	for (uint32_t id = 1; id < processors; id++) {
 		if (iommu)
 			aim_remapped(id);
 		else
 			aim_directly(id);
-		out(0x3f9, 2); /* the transmitter is empty: an edge */
+		out(0x3f9, 2, 1); /* the transmitter is empty: an edge */
 		for (uint32_t i = 0; !reached[id] && i < PATIENCE; i++)
-			in(0x80);
-		out(0x3f9, 0);
+			in8(0x80);
+		out(0x3f9, 0, 1);
 		if (!reached[id])
 			break;
 		seen++;
@@ -281,5 +249,5 @@ void guest_main(void)
 		exact &= reached[id] == (id && id <= seen);
 	say_number(" interrupted ", seen);
 	say(exact ? " exactly\n" : " and others\n");
-	out(0x600, 0x34);
+	out(0x600, 0x34, 1);
 }

@@ -39,7 +39,8 @@ $(payload_programs): %: %.o $(payload_parts) $(libs)
 # Kernels for postern itself, a hostile one among them: 32-bit code in a 64-bit ELF file, as PVH
 # wants it.
 payload_kernels := $(addprefix $(payload_dir)/,garbage cpus assigned)
-$(payload_kernels:=.bin): $(payload_dir)/%.bin: tests/payload/%.c tests/payload/garbage.ld devices/test/dma_test_regs.h
+$(payload_kernels:=.bin): $(payload_dir)/%.bin: tests/payload/%.c tests/payload/garbage.ld devices/test/dma_test_regs.h \
+		tests/payload/bare.h tests/payload/bare_say.h
 	$(say) CC $<
 	$(Q)mkdir -p $(@D)
 	$(Q)$(CC) -m32 -march=i686 -ffreestanding -fno-pic -fno-stack-protector -nostdlib -I. -O1 -Wall \

@@ -11,6 +11,8 @@
  */
 #include <stdint.h>
 
+#include "tests/payload/bare.h"
+
 #define IOMMU_WINDOW 0xfeb80000u
 #define IOAPIC	     0xfec00000u
 #define HOTPLUG	     0x610u
@@ -74,32 +76,6 @@ static uint32_t rnd(void)
 	state ^= state >> 17;
 	state ^= state << 5;
 	return state;
-}
-
-static void out(uint16_t port, uint32_t value, unsigned width)
-{
-	if (width == 1)
-		asm volatile("outb %b0, %1" ::"a"(value), "Nd"(port));
-	else if (width == 2)
-		asm volatile("outw %w0, %1" ::"a"(value), "Nd"(port));
-	else
-		asm volatile("outl %0, %1" ::"a"(value), "Nd"(port));
-}
-
-static uint32_t in32(uint16_t port)
-{
-	uint32_t value;
-
-	asm volatile("inl %1, %0" : "=a"(value) : "Nd"(port));
-	return value;
-}
-
-static uint8_t in8(uint16_t port)
-{
-	uint8_t value;
-
-	asm volatile("inb %1, %0" : "=a"(value) : "Nd"(port));
-	return value;
 }
 
 static void store(uint32_t addr, uint32_t value, unsigned width)
